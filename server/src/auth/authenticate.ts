@@ -1,0 +1,79 @@
+import type { FastifyRequest, onRequestAsyncHookHandler } from 'fastify';
+import { ApiError, type ErrorName } from '../errors.ts';
+import type { Services } from '../services.ts';
+import type { Caller, KnownCredential } from './callers.ts';
+import { addressGroup, plainAddress } from './ip-allowlist.ts';
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Who calls. Set by the gate; a route inside a gated scope never runs without. */
+    caller: Caller;
+  }
+}
+
+/** A timestamp may lie this far behind the server's clock, and not at all ahead of it. */
+const TIMESTAMP_WINDOW_MS = 60_000;
+
+/**
+ * The gate: a hook on a scope, so that no route inside can be reached around it. Judges in the contract's order and
+ * stops at the first failure: 1009 by address, 1002, 1008, 1010, 1011, 1022, 1003, 1005, 1006, 1007, 1009 by credential.
+ * It runs before the body is read. Get Token's scope has it without the Access-Token.
+ */
+export function authenticate(services: Services, scope: { accessToken: boolean }): onRequestAsyncHookHandler {
+  const { callers, clock, limits } = services;
+
+  async function judge(request: FastifyRequest): Promise<KnownCredential | ErrorName> {
+    const apiKey = headerOf(request, 'api-key');
+    if (apiKey === '') return 'apiKeyRequired';
+    const credential = await callers.find(apiKey);
+    if (credential === undefined) return 'apiKeyUnknown';
+    const now = clock();
+    if (!credential.enabled) return 'apiKeyDisabled';
+    if (credential.expiresAtMs !== undefined && credential.expiresAtMs <= now) return 'apiKeyExpired';
+    if (!credential.merchantActive) return 'merchantAbnormal';
+    if (!credential.allows(addressOf(request))) return 'ipNotAllowed';
+    const timestamp = headerOf(request, 'timestamp');
+    if (!/^\d{13}$/.test(timestamp)) return 'timestampInvalid';
+    const age = now - Number(timestamp);
+    if (age < 0 || age > TIMESTAMP_WINDOW_MS) return 'timestampInvalid';
+    if (!scope.accessToken) return credential;
+    const token = headerOf(request, 'access-token');
+    if (token === '') return 'accessTokenRequired';
+    return credential.caller.tokens.verify(token, now) ? credential : 'accessTokenInvalid';
+  }
+
+  return async (request) => {
+    const address = addressGroup(addressOf(request));
+    const wait = limits.failedAuth.waitSeconds(address, clock());
+    if (wait > 0) throw new ApiError('tooFrequent', { retryAfterSeconds: wait });
+    const verdict = await judge(request);
+    if (typeof verdict === 'string') {
+      const late = limits.failedAuth.take(address, clock());
+      throw late > 0 ? new ApiError('tooFrequent', { retryAfterSeconds: late }) : new ApiError(verdict);
+    }
+    request.caller = verdict.caller;
+    const pause = limits.callsPerCredential.take(String(verdict.caller.credentialId), clock());
+    if (pause > 0) throw new ApiError('tooFrequent', { retryAfterSeconds: pause });
+  };
+}
+
+/** Of a caller that has gone away already there is none, whatever the type says; no allowlist holds the empty one. */
+function addressOf(request: FastifyRequest): string {
+  return request.ip ?? '';
+}
+
+function headerOf(request: FastifyRequest, name: string): string {
+  const value = request.headers[name];
+  return typeof value === 'string' ? value : '';
+}
+
+/** Who did it, from where, in which request: for audit records. */
+export interface Origin {
+  credentialId: number;
+  ip: string;
+  requestId: string;
+}
+
+export function originOf(request: FastifyRequest): Origin {
+  return { credentialId: request.caller.credentialId, ip: plainAddress(addressOf(request)), requestId: request.id };
+}

@@ -1,0 +1,21 @@
+import type { Queryable } from '../db/database.ts';
+
+/** What a merchant can be told of. It hears of an action only if it takes it. */
+export const CALLBACK_ACTIONS = ['Card_update', 'Pin_set'] as const;
+export type CallbackAction = (typeof CALLBACK_ACTIONS)[number];
+
+/** Stores an event for delivery, in the transaction of the change that it tells of. */
+export async function appendEvent(
+  tx: Queryable,
+  merchantId: number,
+  cardNo: string,
+  action: CallbackAction,
+  data: object,
+  atMs: number,
+): Promise<void> {
+  await tx.query(
+    'append-event',
+    `insert into callback_events (merchant_id, card_no, action, data, created_at) values ($1, $2, $3, $4, to_timestamp($5::bigint / 1000.0))`,
+    [merchantId, cardNo, action, JSON.stringify(data), atMs],
+  );
+}

@@ -1,0 +1,20 @@
+import type { Origin } from '../auth/authenticate.ts';
+import type { Caller } from '../auth/callers.ts';
+import type { Services } from '../services.ts';
+import { changeStatus, lockOwnCard, type TransitionName } from './change-status.ts';
+
+/** The statuses that a merchant may ask for, and what asking means. `Activated` unfreezes; a first activation takes the CVV. */
+const ASKED: Record<'Frozen' | 'Activated' | 'Delete', TransitionName> = { Frozen: 'freeze', Activated: 'unfreeze', Delete: 'delete' };
+
+/** Freezes, unfreezes or deletes a card. Errors: 4001, 4005. */
+export async function updateCardStatus(
+  { db, clock }: Services,
+  caller: Caller,
+  request: { cardNo: string; status: keyof typeof ASKED },
+  origin: Origin,
+): Promise<void> {
+  await db.transaction(async (tx) => {
+    const card = await lockOwnCard(tx, caller, request.cardNo);
+    await changeStatus(tx, caller, { cardNo: request.cardNo, status: card.status }, ASKED[request.status], origin, clock());
+  });
+}

@@ -1,0 +1,138 @@
+/**
+ * The error catalogue: the only place where a code and its words stand.
+ * English texts of 1001 to 1022 are the API's own; the others, and all Chinese ones, are this platform's wording.
+ * Failures travel with HTTP 200 and a `code` (docs/adr/0003); `docs/errors.md` is generated from here.
+ */
+const catalogue = {
+  systemError: [
+    1001,
+    'System error, please try again later',
+    '系统异常，请稍后重试',
+    'A fault on the platform. The `X-Request-Id` header names the line in its log; nothing was half-done.',
+  ],
+  apiKeyRequired: [1002, 'Api-Key is required', '缺少 Api-Key', 'The `Api-Key` header is missing or empty.'],
+  ipNotAllowed: [1003, 'IP address not allowed', 'IP 地址不在白名单内', "The caller's address is not on the credential's allowlist."],
+  invalidParameter: [
+    1004,
+    'Invalid request parameter',
+    '请求参数无效',
+    'The body is no JSON object, is over 16 KiB, has another content type, or a field is missing or malformed. The field, where one is at fault, stands before the text.',
+  ],
+  timestampInvalid: [
+    1005,
+    'Timestamp invalid or expired',
+    '时间戳无效或已过期',
+    'The `Timestamp` header is missing, is not 13 digits of Unix milliseconds, is more than 60 s old, or lies in the future.',
+  ],
+  accessTokenRequired: [1006, 'Access-Token is required', '缺少 Access-Token', 'The `Access-Token` header is missing or empty.'],
+  accessTokenInvalid: [
+    1007,
+    'Access-Token invalid or expired',
+    'Access-Token 无效或已过期',
+    'The token was not issued by this platform, has expired, was ended, or was fetched with another Api-Key.',
+  ],
+  apiKeyUnknown: [1008, 'Api-Key does not exist', 'Api-Key 不存在', 'No credential has this Api-Key.'],
+  tooFrequent: [
+    1009,
+    'Operation too frequent, please try again later',
+    '操作过于频繁，请稍后重试',
+    'A limit was reached: failed authentications of an address, calls of a credential, or tries on a card. `Retry-After` gives the seconds to wait.',
+  ],
+  apiKeyDisabled: [1010, 'Api-Key is not enabled', 'Api-Key 未启用', 'The operator disabled the credential.'],
+  apiKeyExpired: [1011, 'Api-Key has expired', 'Api-Key 已过期', "The credential's expiry has passed."],
+  merchantMissing: [
+    1021,
+    'Merchant does not exist',
+    '商户不存在',
+    'Kept for compatibility: a credential cannot outlive its merchant here.',
+  ],
+  merchantAbnormal: [
+    1022,
+    'Merchant status is abnormal, please contact administrator',
+    '商户状态异常，请联系管理员',
+    'The operator disabled the merchant.',
+  ],
+  endBeforeStart: [
+    1019,
+    'Query end time must be after start time',
+    '查询结束时间必须晚于开始时间',
+    '`end_time` does not lie after `start_time`.',
+  ],
+  rangeTooLong: [
+    1020,
+    'Query time range exceeds the allowed limit',
+    '查询时间范围超出限制',
+    '`start_time` and `end_time` lie more than 90 days apart.',
+  ],
+  cardMissing: [
+    4001,
+    'Card does not exist',
+    '卡片不存在',
+    "No card of this merchant and cardholder has this number. Another merchant's card gives the same answer as none.",
+  ],
+  cardVerificationFailed: [
+    4003,
+    'Card verification failed',
+    '卡片验证失败',
+    'Activation: the CVV or the last four digits do not fit. Which of them is not told.',
+  ],
+  cardStatusUnfit: [
+    4005,
+    'Card status does not allow this operation',
+    '卡片当前状态不允许此操作',
+    'A PIN is set on a card that is not `Activated`, or a status was asked for that the card cannot take from where it stands.',
+  ],
+  pinRefused: [
+    4016,
+    'PIN does not meet the requirements',
+    'PIN 不符合要求',
+    'The `pin` does not open to six digits, or holds three equal or consecutive digits in a row. One answer for all of these.',
+  ],
+  physicalOnly: [4017, 'Only physical cards are supported', '仅支持实体卡', 'The call is for physical cards and this one is virtual.'],
+} as const satisfies Record<string, readonly [code: number, english: string, chinese: string, when: string]>;
+
+export type ErrorName = keyof typeof catalogue;
+export type Language = 'en_US' | 'zh_CN';
+
+/** Text after a field's name when that field is at fault: `card_no invalid parameter`. */
+const FIELD_TEXT: Record<Language, string> = { en_US: 'invalid parameter', zh_CN: '参数无效' };
+
+/** A refusal that the contract knows. Everything else that is thrown answers 1001. */
+export class ApiError extends Error {
+  override readonly name = 'ApiError';
+  readonly error: ErrorName;
+  /** The offending field in wire names, nested ones as a dotted path. */
+  readonly field: string | undefined;
+  readonly retryAfterSeconds: number | undefined;
+
+  constructor(error: ErrorName, about: { field?: string; retryAfterSeconds?: number } = {}) {
+    super(catalogue[error][1]);
+    this.error = error;
+    this.field = about.field;
+    this.retryAfterSeconds = about.retryAfterSeconds;
+  }
+}
+
+export function codeOf(error: ErrorName): number {
+  return catalogue[error][0];
+}
+
+export function textOf(error: ErrorName, language: Language, field?: string): string {
+  if (field !== undefined) return `${field} ${FIELD_TEXT[language]}`;
+  return catalogue[error][language === 'zh_CN' ? 2 : 1];
+}
+
+export interface CatalogueEntry {
+  name: ErrorName;
+  code: number;
+  english: string;
+  chinese: string;
+  when: string;
+}
+
+/** The whole catalogue, by rising code, for documents and tests. */
+export function catalogueEntries(): CatalogueEntry[] {
+  return Object.entries(catalogue)
+    .map(([name, [code, english, chinese, when]]) => ({ name: name as ErrorName, code, english, chinese, when }))
+    .sort((a, b) => a.code - b.code);
+}

@@ -1,0 +1,196 @@
+import type { Queryable } from '../db/database.ts';
+import type { PinRuns } from '../pins/pin-policy.ts';
+
+export type IntegrationMode = 'AUTHORIZATION' | 'CREDIT_EXTENSION';
+
+export interface CredentialRow {
+  credentialId: number;
+  merchantId: number;
+  merchantNo: string;
+  secretWrapped: Buffer;
+  status: 'Enabled' | 'Disabled';
+  expiresAtMs: number | null;
+  ipAllowlist: string[];
+  tokenEpoch: number;
+  merchantStatus: 'Active' | 'Disabled';
+  merchantTokenEpoch: number;
+  pinRuns: PinRuns;
+  callbackActions: string[];
+}
+
+/** What a wrapped apiSecret is bound to: moved to another credential's row it does not open. */
+export function secretIdentity(apiKey: string): string {
+  return `credential:${apiKey}`;
+}
+
+/** Everything that the gate judges by, in one round trip. */
+export async function findCredential(db: Queryable, apiKey: string): Promise<CredentialRow | undefined> {
+  const [row] = await db.query<
+    [
+      number,
+      number,
+      string,
+      Buffer,
+      CredentialRow['status'],
+      number | null,
+      string[],
+      number,
+      CredentialRow['merchantStatus'],
+      number,
+      PinRuns,
+      string[],
+    ]
+  >(
+    'find-credential',
+    `select c.credential_id, m.merchant_id, m.merchant_no, c.secret_wrapped, c.status, (extract(epoch from c.expires_at) * 1000)::bigint,
+            c.ip_allowlist, c.token_epoch, m.status, m.token_epoch, m.pin_runs, m.callback_actions
+       from credentials c join merchants m using (merchant_id)
+      where c.api_key = $1`,
+    [apiKey],
+  );
+  if (row === undefined) return undefined;
+  const [
+    credentialId,
+    merchantId,
+    merchantNo,
+    secretWrapped,
+    status,
+    expiresAtMs,
+    ipAllowlist,
+    tokenEpoch,
+    merchantStatus,
+    merchantTokenEpoch,
+    pinRuns,
+    callbackActions,
+  ] = row;
+  return {
+    credentialId,
+    merchantId,
+    merchantNo,
+    secretWrapped,
+    status,
+    expiresAtMs,
+    ipAllowlist,
+    tokenEpoch,
+    merchantStatus,
+    merchantTokenEpoch,
+    pinRuns,
+    callbackActions,
+  };
+}
+
+/** Moves whenever a credential or merchant changes; see the triggers in the first migration. */
+export async function readGateVersion(db: Queryable): Promise<number> {
+  const [row] = await db.query<[number]>('gate-version', 'select version from gate_version');
+  return row?.[0] ?? 0;
+}
+
+export async function insertMerchant(
+  tx: Queryable,
+  merchant: { merchantNo: string; name: string; integrationMode: IntegrationMode; pinRuns: PinRuns; callbackActions: string[] },
+): Promise<number> {
+  const [row] = await tx.query<[number]>(
+    'insert-merchant',
+    `insert into merchants (merchant_no, name, integration_mode, pin_runs, callback_actions) values ($1, $2, $3, $4, $5) returning merchant_id`,
+    [merchant.merchantNo, merchant.name, merchant.integrationMode, merchant.pinRuns, merchant.callbackActions],
+  );
+  return (row as [number])[0];
+}
+
+export interface MerchantChange {
+  name?: string;
+  pinRuns?: PinRuns;
+  callbackActions?: string[];
+  status?: 'Active' | 'Disabled';
+}
+
+/** Changes what is given; disabling ends the tokens of all its credentials. Undefined if there is no such merchant. */
+export async function updateMerchant(tx: Queryable, merchantNo: string, change: MerchantChange): Promise<number | undefined> {
+  const [row] = await tx.query<[number]>(
+    'update-merchant',
+    `update merchants set name = coalesce($2, name), pin_runs = coalesce($3, pin_runs), callback_actions = coalesce($4, callback_actions),
+            status = coalesce($5, status), token_epoch = token_epoch + ($5 is not null and $5 = 'Disabled')::int
+      where merchant_no = $1 returning merchant_id`,
+    [merchantNo, change.name, change.pinRuns, change.callbackActions, change.status],
+  );
+  return row?.[0];
+}
+
+export type MerchantListing = [
+  merchantNo: string,
+  name: string,
+  status: string,
+  integrationMode: string,
+  pinRuns: string,
+  callbackActions: string[],
+  credentials: number,
+];
+
+export function listMerchants(db: Queryable): Promise<MerchantListing[]> {
+  return db.query(
+    'list-merchants',
+    `select m.merchant_no, m.name, m.status, m.integration_mode, m.pin_runs, m.callback_actions, count(c.credential_id)
+       from merchants m left join credentials c using (merchant_id) group by m.merchant_id order by m.merchant_id`,
+  );
+}
+
+export async function findMerchantId(db: Queryable, merchantNo: string): Promise<number | undefined> {
+  const [row] = await db.query<[number]>('find-merchant', 'select merchant_id from merchants where merchant_no = $1', [merchantNo]);
+  return row?.[0];
+}
+
+export async function insertCredential(
+  tx: Queryable,
+  credential: { merchantId: number; apiKey: string; secretWrapped: Buffer; expiresAtMs: number | undefined; ipAllowlist: string[] },
+): Promise<void> {
+  await tx.query(
+    'insert-credential',
+    `insert into credentials (merchant_id, api_key, secret_wrapped, expires_at, ip_allowlist) values ($1, $2, $3, to_timestamp($4::bigint / 1000.0), $5)`,
+    [credential.merchantId, credential.apiKey, credential.secretWrapped, credential.expiresAtMs, credential.ipAllowlist],
+  );
+}
+
+/** Gives the merchant, or undefined if there is no such credential. */
+export async function disableCredential(tx: Queryable, apiKey: string): Promise<number | undefined> {
+  const [row] = await tx.query<[number]>(
+    'disable-credential',
+    `update credentials set status = 'Disabled', token_epoch = token_epoch + 1 where api_key = $1 returning merchant_id`,
+    [apiKey],
+  );
+  return row?.[0];
+}
+
+export async function setAllowlist(tx: Queryable, apiKey: string, ipAllowlist: string[]): Promise<number | undefined> {
+  const [row] = await tx.query<[number]>(
+    'set-allowlist',
+    'update credentials set ip_allowlist = $2 where api_key = $1 returning merchant_id',
+    [apiKey, ipAllowlist],
+  );
+  return row?.[0];
+}
+
+/** Locks the credential, so that two operators' changes don't lose one another's. */
+export async function lockAllowlist(tx: Queryable, apiKey: string): Promise<string[] | undefined> {
+  const [row] = await tx.query<[string[]]>('lock-allowlist', 'select ip_allowlist from credentials where api_key = $1 for update', [
+    apiKey,
+  ]);
+  return row?.[0];
+}
+
+export type CredentialListing = [
+  apiKey: string,
+  merchantNo: string,
+  status: string,
+  expiresAt: Date | null,
+  ipAllowlist: string[],
+  createdAt: Date,
+];
+
+export function listCredentials(db: Queryable, merchantNo: string | undefined): Promise<CredentialListing[]> {
+  return db.query(
+    'list-credentials',
+    `select c.api_key, m.merchant_no, c.status, c.expires_at, c.ip_allowlist, c.created_at
+       from credentials c join merchants m using (merchant_id) where $1::text is null or m.merchant_no = $1 order by c.credential_id`,
+    [merchantNo],
+  );
+}

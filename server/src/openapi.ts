@@ -1,0 +1,99 @@
+import swagger from '@fastify/swagger';
+import swaggerUi from '@fastify/swagger-ui';
+import type { FastifyInstance } from 'fastify';
+import { version } from './version.ts';
+
+const GATED = '/open-api/';
+const GET_TOKEN = '/open-api/v1/merchant/token';
+
+interface Operation {
+  parameters?: object[];
+  responses: Record<string, { description?: string; headers?: object; content?: Record<string, { schema: object }> }>;
+  [key: string]: unknown;
+}
+interface Document {
+  paths: Record<string, Record<string, Operation>>;
+  components?: { schemas?: Record<string, object> };
+}
+
+/** Collects the routes that follow into one OpenAPI document; their schemas are the ones that validate and serialise. */
+export async function documentApi(app: FastifyInstance): Promise<void> {
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'Pinward merchant API',
+        version,
+        description: 'Failures come with HTTP 200 and a `code` other than 0; docs/errors.md lists them.',
+      },
+      tags: [{ name: 'Authentication' }, { name: 'Cards' }, { name: 'Operation' }],
+    },
+    transformObject: (given) =>
+      'openapiObject' in given ? (complete(given.openapiObject as unknown as Document) as never) : given.swaggerObject,
+  });
+}
+
+/** The page loads what it is made of from here, and nothing from anywhere else. */
+const PAGE_POLICY =
+  "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'";
+
+/** `/openapi.json`, and `/docs` to browse it. */
+export async function serveDocuments(app: FastifyInstance): Promise<void> {
+  app.get('/openapi.json', { schema: { hide: true } as object }, async () => app.swagger());
+  await app.register(swaggerUi, {
+    routePrefix: '/docs',
+    staticCSP: PAGE_POLICY,
+    uiConfig: { docExpansion: 'list' },
+    theme: { title: 'Pinward API' },
+  });
+}
+
+const FAILURE = { $ref: '#/components/schemas/Failure' };
+
+/** Adds what every gated call has and no route repeats: the gate's headers, and the failure beside the success. */
+function complete(document: Document): Document {
+  for (const [path, operations] of Object.entries(document.paths)) {
+    if (!path.startsWith(GATED)) continue;
+    for (const operation of Object.values(operations)) {
+      operation.parameters = [...gateHeaders(path !== GET_TOKEN), ...(operation.parameters ?? [])];
+      const ok = operation.responses['200'];
+      const content = ok?.content?.['application/json'];
+      if (ok === undefined || content === undefined) continue;
+      ok.description = 'Success, or a failure with its code';
+      ok.headers = {
+        'X-Request-Id': { schema: { type: 'string' } },
+        'Retry-After': { description: 'Seconds; with code 1009', schema: { type: 'integer' } },
+      };
+      content.schema = { oneOf: [content.schema, FAILURE] };
+    }
+  }
+  document.components = {
+    ...document.components,
+    schemas: {
+      ...document.components?.schemas,
+      Failure: {
+        type: 'object',
+        required: ['code', 'msg'],
+        properties: { code: { type: 'integer', minimum: 1001 }, msg: { type: 'string' } },
+        additionalProperties: false,
+      },
+    },
+  };
+  return document;
+}
+
+function gateHeaders(accessToken: boolean): object[] {
+  const header = (name: string, required: boolean, schema: object, description: string) => ({
+    in: 'header',
+    name,
+    required,
+    schema,
+    description,
+  });
+  return [
+    header('Api-Key', true, { type: 'string' }, "The merchant's credential"),
+    header('Timestamp', true, { type: 'string', pattern: '^[0-9]{13}$' }, 'Unix milliseconds, at most 60 s old and not in the future'),
+    ...(accessToken ? [header('Access-Token', true, { type: 'string' }, 'From Get Token, with the same Api-Key')] : []),
+    header('Language', false, { type: 'string', enum: ['en_US', 'zh_CN'] }, 'Of `msg`; English if absent or another value'),
+  ];
+}

@@ -1,0 +1,93 @@
+import { auditCard, auditMerchant, detailsOf } from '../audit.ts';
+import { insertCardholder } from '../cardholders/store.ts';
+import { insertCard, panIdentity } from '../cards/store.ts';
+import type { Database, Queryable } from '../db/database.ts';
+import type { Keys } from '../keys/keys.ts';
+import { disableCredential, insertCredential, insertMerchant, secretIdentity, updateMerchant } from '../merchants/store.ts';
+import { cardholders, cards, credentials, EXPIRY_YYMM, merchants } from './world.ts';
+
+/** The sandbox world's own birthday, so that lists look the same on every machine. */
+const BORN_MS = Date.UTC(2026, 4, 22);
+
+/** Makes the sandbox world in an empty database; in any other it does nothing. */
+export async function seedSandbox(db: Database, keys: Keys): Promise<void> {
+  if (!(await isEmpty(db))) return;
+  await db.transaction(async (tx) => {
+    await tx.query('lock-merchants', 'lock table merchants in exclusive mode'); // two that start at once
+    if (await isEmpty(tx)) await makeWorld(tx, keys);
+  });
+}
+
+async function isEmpty(db: Queryable): Promise<boolean> {
+  const [row] = await db.query<[boolean]>('no-merchants', 'select not exists (select from merchants)');
+  return row?.[0] ?? false;
+}
+
+/** Empties the database and makes the world anew, in one transaction: who asks meanwhile sees the old or the new. */
+export async function resetSandbox(db: Database, keys: Keys): Promise<void> {
+  await db.transaction(async (tx) => {
+    // Locked in the order in which a PIN set locks them: in any other the two could wait for each other.
+    await tx.query(
+      'truncate-all',
+      'truncate cards, pins, audit_records, callback_events, cardholders, credentials, merchants restart identity',
+    );
+    await makeWorld(tx, keys);
+  });
+}
+
+async function makeWorld(tx: Queryable, keys: Keys): Promise<void> {
+  const merchantIds = new Map<string, number>();
+  const merchantIdOf = (merchantNo: string): number => merchantIds.get(merchantNo) as number;
+  for (const { merchantNo, name, suspended } of merchants) {
+    const merchantId = await insertMerchant(tx, {
+      merchantNo,
+      name,
+      integrationMode: 'AUTHORIZATION',
+      pinRuns: 'arithmetic',
+      callbackActions: [],
+    });
+    merchantIds.set(merchantNo, merchantId);
+    if (suspended) await updateMerchant(tx, merchantNo, { status: 'Disabled' });
+    await auditMerchant(tx, merchantId, BORN_MS, 'merchant_created', detailsOf('sandbox', { name }));
+  }
+  for (const { merchantNo, apiKey, apiSecret, ipAllowlist, disabled, expired } of credentials) {
+    const merchantId = merchantIdOf(merchantNo);
+    const secretWrapped = await keys.kek.wrap(Buffer.from(apiSecret, 'utf8'), secretIdentity(apiKey));
+    await insertCredential(tx, { merchantId, apiKey, secretWrapped, ipAllowlist, expiresAtMs: expired ? BORN_MS : undefined });
+    if (disabled) await disableCredential(tx, apiKey);
+    await auditMerchant(tx, merchantId, BORN_MS, 'credential_created', detailsOf('sandbox', { api_key: apiKey }));
+  }
+  for (const { merchantNo, cardholderNo } of cardholders) {
+    await insertCardholder(tx, {
+      merchantId: merchantIdOf(merchantNo),
+      cardholderNo,
+      cardholderUniqueNo: `unique-${cardholderNo}`,
+      email: `${cardholderNo.toLowerCase()}@example.com`,
+      status: 'Approved',
+      createdAtMs: BORN_MS,
+    });
+  }
+  for (const { merchantNo, pan, ...card } of cards) {
+    const merchantId = merchantIdOf(merchantNo);
+    await insertCard(tx, {
+      ...card,
+      merchantId,
+      cardUniqueNo: `unique-${card.cardNo}`,
+      cardName: `Sandbox card ${card.cardNo.slice(-1)}`,
+      organization: 'Sandbox',
+      panWrapped: keys.pan.wrap(Buffer.from(pan, 'latin1'), panIdentity(card.cardNo)),
+      panFingerprint: keys.panFingerprint.mac(keys.panFingerprint.version, Buffer.from(pan, 'latin1')),
+      panLastFour: pan.slice(-4),
+      expiryYymm: EXPIRY_YYMM,
+      createdAtMs: BORN_MS,
+    });
+    await auditCard(
+      tx,
+      merchantId,
+      card.cardNo,
+      BORN_MS,
+      'card_created',
+      detailsOf('sandbox', { status: card.status, card_type: card.cardType }),
+    );
+  }
+}

@@ -1,0 +1,144 @@
+import type { NewCard } from '../cards/store.ts';
+
+/*
+ * What every sandbox holds, the same on every machine. All of it is public and none of it may be used elsewhere.
+ * PANs begin with 999999: no card network has numbers that begin with 9 (ISO/IEC 7812-1), so none can be a real card's.
+ */
+
+/** The sandbox's CVV key. Public, so that its cards' CVVs can stand in the README. */
+export const SANDBOX_CVK = '0123456789ABCDEFFEDCBA9876543210';
+
+export const SANDBOX_MERCHANT_NO = 'M202605220001';
+const OTHER_MERCHANT_NO = 'M202605220002';
+const SUSPENDED_MERCHANT_NO = 'M202605220003';
+
+const LOCAL_ALLOWLIST = ['127.0.0.0/8', '::1'];
+
+export const merchants = [
+  { merchantNo: SANDBOX_MERCHANT_NO, name: 'Sandbox merchant', suspended: false },
+  { merchantNo: OTHER_MERCHANT_NO, name: 'Other merchant', suspended: false },
+  { merchantNo: SUSPENDED_MERCHANT_NO, name: 'Suspended merchant', suspended: true },
+] as const;
+
+export interface SandboxCredential {
+  merchantNo: string;
+  apiKey: string;
+  apiSecret: string;
+  ipAllowlist: string[];
+  disabled?: boolean;
+  expired?: boolean;
+}
+
+export const MAIN_CREDENTIAL: SandboxCredential = {
+  merchantNo: SANDBOX_MERCHANT_NO,
+  apiKey: 'sandbox_api_key',
+  apiSecret: 'sandbox-api-secret-0123456789abc',
+  ipAllowlist: LOCAL_ALLOWLIST,
+};
+
+export const credentials: SandboxCredential[] = [
+  MAIN_CREDENTIAL,
+  { merchantNo: OTHER_MERCHANT_NO, apiKey: 'other_api_key', apiSecret: 'other-api-secret-0123456789abcde', ipAllowlist: LOCAL_ALLOWLIST },
+  {
+    merchantNo: SANDBOX_MERCHANT_NO,
+    apiKey: 'disabled_api_key',
+    apiSecret: 'disabled-api-secret-0123456789ab',
+    ipAllowlist: LOCAL_ALLOWLIST,
+    disabled: true,
+  },
+  {
+    merchantNo: SANDBOX_MERCHANT_NO,
+    apiKey: 'expired_api_key',
+    apiSecret: 'expired-api-secret-0123456789abc',
+    ipAllowlist: LOCAL_ALLOWLIST,
+    expired: true,
+  },
+  // 192.0.2.0/24 is for documents (RFC 5737): nobody calls from there.
+  {
+    merchantNo: SANDBOX_MERCHANT_NO,
+    apiKey: 'elsewhere_api_key',
+    apiSecret: 'elsewhere-api-secret-0123456789a',
+    ipAllowlist: ['192.0.2.0/24'],
+  },
+  {
+    merchantNo: SUSPENDED_MERCHANT_NO,
+    apiKey: 'suspended_merchant_api_key',
+    apiSecret: 'suspended-api-secret-0123456789a',
+    ipAllowlist: LOCAL_ALLOWLIST,
+  },
+];
+
+export const cardholders = [
+  { merchantNo: SANDBOX_MERCHANT_NO, cardholderNo: 'U202605220001' },
+  { merchantNo: SANDBOX_MERCHANT_NO, cardholderNo: 'U202605220002' },
+  { merchantNo: OTHER_MERCHANT_NO, cardholderNo: 'U202605220003' },
+] as const;
+
+export interface SandboxCard extends Pick<NewCard, 'cardNo' | 'cardholderNo' | 'cardType' | 'status'> {
+  merchantNo: string;
+  pan: string;
+}
+
+export const EXPIRY_YYMM = '3012';
+
+export const cards: SandboxCard[] = [
+  {
+    merchantNo: SANDBOX_MERCHANT_NO,
+    cardNo: 'C202605220001',
+    cardholderNo: 'U202605220001',
+    cardType: 'Physical',
+    status: 'Activated',
+    pan: sandboxPan(1),
+  },
+  {
+    merchantNo: SANDBOX_MERCHANT_NO,
+    cardNo: 'C202605220002',
+    cardholderNo: 'U202605220001',
+    cardType: 'Virtual',
+    status: 'Activated',
+    pan: sandboxPan(2),
+  },
+  {
+    merchantNo: SANDBOX_MERCHANT_NO,
+    cardNo: 'C202605220003',
+    cardholderNo: 'U202605220001',
+    cardType: 'Physical',
+    status: 'ToActivate',
+    pan: sandboxPan(3),
+  },
+  {
+    merchantNo: SANDBOX_MERCHANT_NO,
+    cardNo: 'C202605220004',
+    cardholderNo: 'U202605220001',
+    cardType: 'Physical',
+    status: 'Frozen',
+    pan: sandboxPan(4),
+  },
+  {
+    merchantNo: SANDBOX_MERCHANT_NO,
+    cardNo: 'C202605220005',
+    cardholderNo: 'U202605220002',
+    cardType: 'Physical',
+    status: 'Activated',
+    pan: sandboxPan(5),
+  },
+  {
+    merchantNo: OTHER_MERCHANT_NO,
+    cardNo: 'C202605220006',
+    cardholderNo: 'U202605220003',
+    cardType: 'Physical',
+    status: 'Activated',
+    pan: sandboxPan(6),
+  },
+];
+
+/** 16 digits: the sandbox's BIN, a number, and the Luhn digit (ISO/IEC 7812-1, annex B). */
+export function sandboxPan(number: number): string {
+  const body = `999999${String(number).padStart(9, '0')}`;
+  let sum = 0;
+  for (let i = 0; i < body.length; i++) {
+    const digit = Number(body[body.length - 1 - i]) * (i % 2 === 0 ? 2 : 1);
+    sum += digit > 9 ? digit - 9 : digit;
+  }
+  return `${body}${(10 - (sum % 10)) % 10}`;
+}
