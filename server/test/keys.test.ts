@@ -1,0 +1,140 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, test } from 'node:test';
+import { keyCheckValue } from '../src/crypto/key-check-value.ts';
+import { createKeyFile, type KekSource, KeyFileError, openKeyFile } from '../src/keys/key-file.ts';
+import { keysOf } from '../src/keys/keys.ts';
+import { Secret } from '../src/secret.ts';
+import { install } from './support/server-process.ts';
+
+const scratch = mkdtempSync(join(tmpdir(), 'pinward-keys-'));
+after(() => rmSync(scratch, { recursive: true, force: true }));
+
+const kek: KekSource = { kind: 'key', key: new Secret(Buffer.alloc(32, 1)) };
+const passphrase: KekSource = { kind: 'passphrase', passphrase: new Secret('correct horse battery staple') };
+const PURPOSES = ['pin-verify', 'pan-wrap', 'pan-fingerprint', 'access-token', 'cvv'];
+
+let number = 0;
+async function made(source = kek): Promise<string> {
+  const path = join(scratch, `keys-${number++}.json`);
+  await createKeyFile(path, source, new Date());
+  return path;
+}
+
+test('a key file holds one key a purpose, wrapped, and is readable by its owner alone', async () => {
+  const path = await made();
+  assert.equal(statSync(path).mode & 0o777, 0o600);
+  const { keys, kek: opened } = await openKeyFile(path, kek);
+  assert.equal(opened.kcv, keyCheckValue('AES-256', opened.key.export()));
+  assert.deepEqual(
+    keys.map(({ purpose, version, state }) => [purpose, version, state]),
+    PURPOSES.map((purpose) => [purpose, 1, 'active']),
+  );
+  const text = readFileSync(path, 'utf8');
+  for (const { key, kcv, algorithm } of keys) {
+    assert.equal(kcv, keyCheckValue(algorithm, key.export()));
+    assert.ok(text.includes(`"kcv": "${kcv}"`));
+    for (const form of ['hex', 'base64'] as const) assert.ok(!text.includes(key.export().toString(form)));
+  }
+});
+
+test('a key file sealed with a passphrase opens with that passphrase', async () => {
+  const path = await made(passphrase);
+  assert.equal((await openKeyFile(path, passphrase)).keys.length, PURPOSES.length);
+  await assert.rejects(openKeyFile(path, { kind: 'passphrase', passphrase: new Secret('another passphrase') }), /does not fit/);
+});
+
+test('a key file is never overwritten, and of two that make one at once one wins', async () => {
+  const path = await made();
+  const before = readFileSync(path, 'utf8');
+  await assert.rejects(createKeyFile(path, kek, new Date()), { code: 'EEXIST' });
+  assert.equal(readFileSync(path, 'utf8'), before);
+  const contested = join(scratch, 'contested.json');
+  const attempts = await Promise.allSettled(Array.from({ length: 5 }, () => createKeyFile(contested, kek, new Date())));
+  assert.equal(attempts.filter(({ status }) => status === 'fulfilled').length, 1);
+  await openKeyFile(contested, kek);
+});
+
+test('of three processes that make the key file at once one does, and the others say that it is there', async (t) => {
+  const hex = '5a'.repeat(32);
+  const installation = install(t, { env: { PINWARD_MODE: 'production', DATABASE_URL: 'postgres://not-needed', PINWARD_KEK: hex } });
+  const outcomes = await Promise.all(Array.from({ length: 3 }, () => installation.run(['keys', 'init'])));
+  assert.deepEqual(outcomes.map(({ status }) => status).sort(), [0, 1, 1]);
+  for (const { status, stderr } of outcomes) if (status === 1) assert.match(stderr, /already; nothing was changed\n$/);
+  assert.deepEqual(readdirSync(installation.dataDir), ['keys.json'], 'no drafts are left');
+  await openKeyFile(join(installation.dataDir, 'keys.json'), { kind: 'key', key: new Secret(Buffer.from(hex, 'hex')) });
+});
+
+describe('a key file is refused, in words that say what to mend', () => {
+  const refused = (path: string, source: KekSource, words: RegExp) =>
+    assert.rejects(
+      openKeyFile(path, source),
+      (error: Error) => error instanceof KeyFileError && words.test(error.message) && error.message.includes(path),
+    );
+
+  test('if it is not there', () => refused(join(scratch, 'nothing.json'), kek, /keys init/));
+  test('if it is sealed with another key', async () =>
+    refused(await made(), { kind: 'key', key: new Secret(Buffer.alloc(32, 2)) }, /does not fit/));
+  test('if it wants the other kind of key', async () => {
+    await refused(await made(), passphrase, /was sealed with a key-encryption key/);
+    await refused(await made(passphrase), kek, /was sealed with a passphrase/);
+  });
+
+  test('if it is no JSON, or another file', async () => {
+    const path = join(scratch, 'other.json');
+    writeFileSync(path, 'not json');
+    await refused(path, kek, /no JSON/);
+    writeFileSync(path, '{}');
+    await refused(path, kek, /not a key file/);
+  });
+
+  test('if what stretches its passphrase was altered', async () => {
+    const path = await made(passphrase);
+    const text = readFileSync(path, 'utf8');
+    for (const cost of ['3', '0', '"131072x"', '2']) {
+      writeFileSync(path, text.replace('"cost": 131072', `"cost": ${cost}`));
+      await refused(path, passphrase, /altered|does not fit|not a key file/);
+    }
+  });
+
+  test('if a check value that it shows is not its key’s', async () => {
+    const path = await made();
+    const file = JSON.parse(readFileSync(path, 'utf8')) as { keys: { kcv: string }[] };
+    writeFileSync(path, JSON.stringify({ ...file, keys: file.keys.map((key, index) => (index === 0 ? { ...key, kcv: '000000' } : key)) }));
+    await refused(path, kek, /pin-verify/);
+  });
+
+  for (const purpose of PURPOSES) {
+    test(`if ${purpose} was altered, swapped for another, or taken out`, async () => {
+      const path = await made();
+      const file = JSON.parse(readFileSync(path, 'utf8')) as { keys: { purpose: string; wrapped: string }[] };
+      const one = file.keys.find((key) => key.purpose === purpose);
+      assert.ok(one);
+      const other = file.keys.find((key) => key.purpose !== purpose)?.wrapped as string;
+      const bytes = Buffer.from(one.wrapped, 'base64');
+      const flipped = Array.from(bytes, (byte, at) =>
+        Buffer.from(bytes)
+          .fill(byte ^ 1, at, at + 1)
+          .toString('base64'),
+      );
+      for (const wrapped of [...flipped, bytes.subarray(0, 20).toString('base64'), '', other]) {
+        writeFileSync(path, JSON.stringify({ ...file, keys: file.keys.map((key) => (key === one ? { ...key, wrapped } : key)) }));
+        await refused(path, kek, new RegExp(`${purpose} version 1 does not open`));
+      }
+      writeFileSync(path, JSON.stringify({ ...file, keys: file.keys.filter((key) => key !== one) }));
+      await refused(path, kek, new RegExp(`no key for ${purpose}`));
+    });
+  }
+});
+
+test('what a key wraps opens for the same row and version alone', async () => {
+  const { pan, kek: wrapping } = keysOf(await openKeyFile(await made(), kek));
+  const wrapped = pan.wrap(Buffer.from('9999990000000014'), 'pan:C1');
+  assert.equal(pan.unwrap(wrapped, 'pan:C1').toString(), '9999990000000014');
+  assert.throws(() => pan.unwrap(wrapped, 'pan:C2'), /does not open/);
+  assert.throws(() => pan.unwrap(Buffer.concat([Buffer.from([0, 9]), wrapped.subarray(2)]), 'pan:C1'), /no key of version 9/);
+  for (let length = 0; length < wrapped.length; length++) assert.throws(() => pan.unwrap(wrapped.subarray(0, length), 'pan:C1'));
+  await assert.rejects(wrapping.unwrap(await wrapping.wrap(Buffer.from('s'), 'credential:a'), 'credential:b'), /does not open/);
+});

@@ -1,0 +1,116 @@
+import { readFileSync } from 'node:fs';
+import type { App } from '../../src/app.ts';
+import { TRANSITIONS } from '../../src/cards/change-status.ts';
+import type { Queryable } from '../../src/db/database.ts';
+import { catalogueEntries } from '../../src/errors.ts';
+
+/** The documents that are made from the program itself, by the path under docs/ at which they stand. */
+export async function generatedDocuments(app: App, db: Queryable): Promise<Record<string, string>> {
+  return {
+    'errors.md': errorsDocument(),
+    'openapi.json': `${JSON.stringify(app.swagger(), null, 2)}\n`,
+    'card-status.md': cardStatusDocument(),
+    'schema.md': await schemaDocument(db),
+  };
+}
+
+export function standingDocument(name: string): string {
+  return readFileSync(documentUrl(name), 'utf8');
+}
+
+export function documentUrl(name: string): URL {
+  return new URL(`../../../docs/${name}`, import.meta.url);
+}
+
+const NOTICE = '<!-- Written by `npm run generate`; a test compares it whole. -->';
+
+function errorsDocument(): string {
+  const rows = catalogueEntries().map(({ code, name, english, chinese, when }) => [String(code), `\`${name}\``, english, chinese, when]);
+  return `# Error codes
+
+${NOTICE}
+
+A failure has HTTP status 200 and \`{"code": N, "msg": "..."}\`, without \`data\`; success has code 0. \`msg\` is English, or Chinese with the header
+\`Language: zh_CN\`. Where one field is at fault, 1004 gives its name, a space and \`invalid parameter\` (\`参数无效\`): \`card_no invalid parameter\`.
+Every answer carries \`X-Request-Id\`, by which the platform's log knows it. Paths and methods that don't exist answer 404 and 405 with 1004.
+
+${table(['Code', 'Name in the source', 'English', 'Chinese', 'When'], rows)}
+`;
+}
+
+function cardStatusDocument(): string {
+  const arrows = Object.entries(TRANSITIONS).flatMap(([name, { from, to }]) => from.map((status) => `  ${status} --> ${to}: ${name}`));
+  return `# The status of a card
+
+${NOTICE}
+
+\`\`\`mermaid
+stateDiagram-v2
+${arrows.join('\n')}
+\`\`\`
+
+Every other change answers 4005 and changes nothing. \`activate\` is \`card/active\`; \`freeze\`, \`unfreeze\` and \`delete\` are
+\`card/status/update\` with \`Frozen\`, \`Activated\` and \`Delete\`.
+`;
+}
+
+async function schemaDocument(db: Queryable): Promise<string> {
+  const columns = await db.query<[string, string, string, boolean, string | null]>(
+    'schema-columns',
+    `select c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
+            case when a.attidentity <> '' then 'identity' else pg_get_expr(d.adbin, d.adrelid) end
+       from pg_class c join pg_attribute a on a.attrelid = c.oid left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum
+      where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and a.attnum > 0 and not a.attisdropped
+      order by c.relname collate "C", a.attnum`,
+  );
+  // PostgreSQL 18 lists not-null constraints (contype n) and 15 does not; the columns tell them.
+  const extras = await db.query<[string, string]>(
+    'schema-extras',
+    `select conrelid::regclass::text, 'constraint ' || conname || ': ' || pg_get_constraintdef(oid) from pg_constraint
+      where connamespace = 'public'::regnamespace and contype <> 'n' and conrelid <> 0
+     union all
+     select i.indrelid::regclass::text, 'index: ' || pg_get_indexdef(i.indexrelid) from pg_index i join pg_class c on c.oid = i.indexrelid
+      where c.relnamespace = 'public'::regnamespace and not exists (select from pg_constraint where conindid = i.indexrelid)
+     union all
+     select tgrelid::regclass::text, 'trigger: ' || pg_get_triggerdef(oid) from pg_trigger where not tgisinternal
+     order by 1, 2`,
+  );
+  const functions = await db.query<[string]>(
+    'schema-functions',
+    `select pg_get_functiondef(oid) from pg_proc where pronamespace = 'public'::regnamespace order by proname collate "C"`,
+  );
+  const tables = [...new Set(columns.map(([name]) => name))].filter((name) => name !== 'schema_migrations');
+  const sections = tables.map((name) => {
+    const rows = columns
+      .filter(([of]) => of === name)
+      .map(([, column, type, notNull, standard]) => [column, type, notNull ? 'not null' : '', standard ?? '']);
+    const notes = extras.filter(([of]) => of === name).map(([, text]) => `- \`${text}\``);
+    return `## ${name}\n\n${table(['Column', 'Type', '', 'Default'], rows)}\n\n${notes.sort().join('\n')}`;
+  });
+  return `# The database's schema
+
+${NOTICE}
+
+${sections.join('\n\n')}
+
+## Functions
+
+\`\`\`sql
+${functions.map(([text]) => text.trim()).join('\n\n')}
+\`\`\`
+`;
+}
+
+/** A table as the formatter wants it: columns of one width, in which a Chinese character takes two places. */
+function table(head: string[], rows: string[][]): string {
+  const cells = [head, ...rows].map((row) => row.map((cell) => cell.replaceAll('|', '\\|')));
+  const widths = head.map((_, column) => Math.max(3, ...cells.map((row) => widthOf(row[column] as string))));
+  const line = (row: string[]) =>
+    `| ${row.map((cell, column) => cell + ' '.repeat((widths[column] as number) - widthOf(cell))).join(' | ')} |`;
+  const [first = [], ...others] = cells;
+  return [line(first), line(widths.map((width) => '-'.repeat(width))), ...others.map(line)].join('\n');
+}
+
+function widthOf(text: string): number {
+  return [...text].reduce((sum, character) => sum + (/[\p{Script=Han}\u3000-\u303f\uff00-\uff60]/u.test(character) ? 2 : 1), 0);
+}

@@ -1,0 +1,38 @@
+import { auditCard, detailsOf } from '../../src/audit.ts';
+import { insertCard, panIdentity } from '../../src/cards/store.ts';
+import type { Database } from '../../src/db/database.ts';
+import type { Keys } from '../../src/keys/keys.ts';
+import { EXPIRY_YYMM, sandboxPan } from '../../src/sandbox/world.ts';
+import type { Card } from './calls.ts';
+
+/** Adds activated physical cards to the sandbox merchant's first cardholder, for tests that need many. */
+export async function addCards({ db, keys }: { db: Database; keys: Keys }, count: number): Promise<Card[]> {
+  const cards: Card[] = [];
+  await db.transaction(async (tx) => {
+    const [[merchantId] = [0]] = await tx.query<[number]>(
+      'main-merchant',
+      `select merchant_id from merchants where merchant_no = 'M202605220001'`,
+    );
+    for (let number = 0; number < count; number++) {
+      const card = { cardNo: `C2026052210${String(number).padStart(2, '0')}`, cardholderNo: 'U202605220001' };
+      const pan = Buffer.from(sandboxPan(1000 + number), 'latin1');
+      await insertCard(tx, {
+        ...card,
+        merchantId,
+        cardUniqueNo: `unique-${card.cardNo}`,
+        cardType: 'Physical',
+        status: 'Activated',
+        cardName: '',
+        organization: 'Sandbox',
+        panWrapped: keys.pan.wrap(pan, panIdentity(card.cardNo)),
+        panFingerprint: keys.panFingerprint.mac(keys.panFingerprint.version, pan),
+        panLastFour: pan.toString('latin1').slice(-4),
+        expiryYymm: EXPIRY_YYMM,
+        createdAtMs: Date.now(),
+      });
+      await auditCard(tx, merchantId, card.cardNo, Date.now(), 'card_created', detailsOf('sandbox'));
+      cards.push(card);
+    }
+  });
+  return cards;
+}

@@ -1,0 +1,62 @@
+import { createHash } from 'node:crypto';
+import { panIdentity } from '../../src/cards/store.ts';
+import type { Database } from '../../src/db/database.ts';
+import type { Keys } from '../../src/keys/keys.ts';
+import { pinReferenceValue } from '../../src/pins/pin-reference-value.ts';
+
+export interface StoredPin {
+  version: number;
+  /** Whether the stored reference value is that of this PIN. */
+  is(pin: string): Promise<boolean>;
+}
+
+/** What the database holds of a card's PIN. */
+export async function storedPin({ db, keys }: { db: Database; keys: Keys }, cardNo: string): Promise<StoredPin | undefined> {
+  const [row] = await db.query<[number, number, Buffer, Buffer, number, Buffer]>(
+    'stored-pin',
+    `select p.merchant_id, p.version, p.prv, p.salt, p.key_version, c.pan_wrapped
+       from pins p join cards c using (merchant_id, card_no) where card_no = $1`,
+    [cardNo],
+  );
+  if (row === undefined) return undefined;
+  const [merchantId, version, prv, salt, keyVersion, panWrapped] = row;
+  return {
+    version,
+    async is(pin) {
+      const pan = keys.pan.unwrap(panWrapped, panIdentity(cardNo));
+      return prv.equals(await pinReferenceValue(keys.pinVerify, keyVersion, { merchantId, cardNo, pan, salt, pin: Buffer.from(pin) }));
+    },
+  };
+}
+
+export interface AuditRecord {
+  seq: number;
+  action: string;
+  details: Record<string, unknown>;
+}
+
+/**
+ * Reads a card's audit records and throws unless their chain is whole: from zeros to the head that the card names,
+ * every number once, every hash over the one before it. Computed here, not by the database's own function.
+ */
+export async function intactChain(db: Database, cardNo: string): Promise<AuditRecord[]> {
+  const rows = await db.query<[number, number, number, string, string, Buffer]>(
+    'audit-chain',
+    `select merchant_id, seq, (extract(epoch from at) * 1000)::bigint, action, details, hash from audit_records where card_no = $1 order by seq`,
+    [cardNo],
+  );
+  let previous = Buffer.alloc(32);
+  for (const [index, [merchantId, seq, atMs, action, details, hash]] of rows.entries()) {
+    if (seq !== index + 1) throw new Error(`record ${index + 1} of ${cardNo} is missing`);
+    const text = `${merchantId} ${prefixed(cardNo)} ${seq} ${atMs} ${prefixed(action)} ${prefixed(details)}`;
+    previous = createHash('sha256').update(previous).update(text).digest();
+    if (!previous.equals(hash)) throw new Error(`record ${seq} of ${cardNo} was altered`);
+  }
+  const [head] = await db.query<[number, Buffer]>('audit-head', 'select audit_count, audit_head from cards where card_no = $1', [cardNo]);
+  if (head?.[0] !== rows.length || !head[1].equals(previous)) throw new Error(`the head of ${cardNo} is not its last record's`);
+  return rows.map(([, seq, , action, details]) => ({ seq, action, details: JSON.parse(details) }));
+}
+
+function prefixed(text: string): string {
+  return `${Buffer.byteLength(text)}:${text}`;
+}

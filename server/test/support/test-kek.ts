@@ -1,0 +1,5 @@
+import type { KekSource } from '../../src/keys/key-file.ts';
+import { Secret } from '../../src/secret.ts';
+
+/** Opens the key file of a test run; 32 bytes that nobody takes for a real key. */
+export const testKek: KekSource = { kind: 'key', key: new Secret(Buffer.alloc(32, 0x5a)) };
