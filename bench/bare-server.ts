@@ -1,0 +1,18 @@
+/** The floor: a Fastify handler with the same schemas that does nothing but answer. */
+import Fastify from 'fastify';
+import Type from 'typebox';
+import { successSchema } from '../server/src/http/envelope.ts';
+import { OrderNumber } from '../server/src/http/fields.ts';
+
+const app = Fastify();
+app.post(
+  '/open-api/v1/card/pin/set',
+  {
+    schema: {
+      body: Type.Object({ card_no: OrderNumber('card'), cardholder_no: OrderNumber('cardholder'), pin: Type.String() }),
+      response: { 200: successSchema(Type.Object({ result: Type.Boolean() })) },
+    },
+  },
+  async () => ({ code: 0, msg: 'Success', data: { result: true } }),
+);
+console.log(await app.listen({ host: '127.0.0.1', port: 0 }));

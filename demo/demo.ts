@@ -1,0 +1,136 @@
+/**
+ * Starts a throw-away platform, sets a PIN, and asks for every refusal of the contract. Exit status 0 only if every
+ * answer came out as the contract says.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createCipheriv } from 'node:crypto';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+const SECRET = 'sandbox-api-secret-0123456789abc';
+const CARD = { card_no: 'C202605220001', cardholder_no: 'U202605220001' };
+const SETS_A_MINUTE = 25;
+
+/** AES/ECB/PKCS5Padding under the bytes of the apiSecret, Base64: all that a merchant's server has to do. */
+function encipher(pin: string): string {
+  const cipher = createCipheriv('aes-256-ecb', SECRET, null);
+  return Buffer.concat([cipher.update(pin), cipher.final()]).toString('base64');
+}
+
+interface Step {
+  says: string;
+  expect: number;
+  headers?: Record<string, string | undefined>;
+  body?: Record<string, unknown> | string;
+}
+
+let url = '';
+let token = '';
+
+async function set(step: Step): Promise<{ code: number; msg: string }> {
+  const headers: Record<string, string | undefined> = {
+    'Content-Type': 'application/json',
+    'Api-Key': 'sandbox_api_key',
+    Timestamp: String(Date.now()),
+    'Access-Token': token,
+    ...step.headers,
+  };
+  const body = step.body ?? { pin: encipher('142536') };
+  const response = await fetch(`${url}/open-api/v1/card/pin/set`, {
+    method: 'POST',
+    headers: Object.fromEntries(Object.entries(headers).filter((entry): entry is [string, string] => entry[1] !== undefined)),
+    body: typeof body === 'string' ? body : JSON.stringify({ ...CARD, ...body }),
+  });
+  return (await response.json()) as { code: number; msg: string };
+}
+
+const steps: Step[] = [
+  { says: 'set the PIN 142536', expect: 0 },
+  { says: 'the same PIN again', expect: 0 },
+  { says: 'no Api-Key', expect: 1002, headers: { 'Api-Key': undefined } },
+  { says: 'an Api-Key that nobody has', expect: 1008, headers: { 'Api-Key': 'nobodys_api_key' } },
+  { says: 'a disabled Api-Key', expect: 1010, headers: { 'Api-Key': 'disabled_api_key' } },
+  { says: 'an expired Api-Key', expect: 1011, headers: { 'Api-Key': 'expired_api_key' } },
+  { says: 'a suspended merchant', expect: 1022, headers: { 'Api-Key': 'suspended_merchant_api_key' } },
+  { says: 'an address that is not allowed', expect: 1003, headers: { 'Api-Key': 'elsewhere_api_key' } },
+  { says: 'a timestamp 61 seconds old', expect: 1005, headers: { Timestamp: String(Date.now() - 61_000) } },
+  { says: 'a timestamp from the future', expect: 1005, headers: { Timestamp: String(Date.now() + 60_000) } },
+  { says: 'no Access-Token', expect: 1006, headers: { 'Access-Token': undefined } },
+  { says: "another Api-Key's token", expect: 1007, headers: { 'Api-Key': 'other_api_key' } },
+  { says: 'a body without a pin', expect: 1004, body: { pin: undefined } },
+  { says: 'a body that is no JSON', expect: 1004, body: '{"card_no":' },
+  { says: 'a card that does not exist', expect: 4001, body: { card_no: 'C000000000000', pin: encipher('142536') } },
+  { says: "another cardholder's card", expect: 4001, body: { card_no: 'C202605220005', pin: encipher('142536') } },
+  {
+    says: "another merchant's card",
+    expect: 4001,
+    body: { card_no: 'C202605220006', cardholder_no: 'U202605220003', pin: encipher('142536') },
+  },
+  { says: 'a virtual card', expect: 4017, body: { card_no: 'C202605220002', pin: encipher('142536') } },
+  { says: 'a card not yet activated', expect: 4005, body: { card_no: 'C202605220003', pin: encipher('142536') } },
+  { says: 'a frozen card', expect: 4005, body: { card_no: 'C202605220004', pin: encipher('142536') } },
+  { says: 'the PIN 111235: three equal digits', expect: 4016, body: { pin: encipher('111235') } },
+  { says: 'the PIN 912375: three rising digits', expect: 4016, body: { pin: encipher('912375') } },
+  { says: 'the PIN 259876: three falling digits', expect: 4016, body: { pin: encipher('259876') } },
+  { says: 'a PIN of four digits', expect: 4016, body: { pin: encipher('1425') } },
+  { says: 'a PIN that was not enciphered', expect: 4016, body: { pin: '142536' } },
+  { says: 'the same, in Chinese', expect: 4016, body: { pin: '142536' }, headers: { Language: 'zh_CN' } },
+];
+
+async function start(dataDir: string): Promise<ChildProcess> {
+  const child = spawn(process.execPath, [new URL('../server/dist/main.js', import.meta.url).pathname, 'serve'], {
+    env: {
+      ...process.env,
+      PORT: '0',
+      PINWARD_MODE: 'sandbox',
+      PINWARD_DATA_DIR: dataDir,
+      DATABASE_URL: '',
+      LOG_LEVEL: 'error',
+      LIMIT_PIN_SETS_PER_CARD_PER_MINUTE: String(SETS_A_MINUTE),
+    },
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+  const note = join(dataDir, 'running.json');
+  for (let tries = 0; tries < 600 && !existsSync(note); tries++) {
+    if (child.exitCode !== null) throw new Error('the platform did not start');
+    await sleep(100);
+  }
+  url = (JSON.parse(readFileSync(note, 'utf8')) as { url: string }).url;
+  return child;
+}
+
+const dataDir = mkdtempSync(join(tmpdir(), 'pinward-demo-'));
+let platform: ChildProcess | undefined;
+let failures = 0;
+
+function report(says: string, expect: number, { code, msg }: { code: number; msg: string }): void {
+  const fits = code === expect;
+  if (!fits) failures++;
+  console.log(
+    `${fits ? '✔' : '✘'} ${says.padEnd(38)} ${String(code).padStart(4)}  ${msg}${fits ? '' : `   (the contract says ${expect})`}`,
+  );
+}
+
+try {
+  platform = await start(dataDir);
+  const answer = await fetch(`${url}/open-api/v1/merchant/token`, {
+    headers: { 'Api-Key': 'sandbox_api_key', Timestamp: String(Date.now()) },
+  });
+  token = ((await answer.json()) as { data: { access_token: string } }).data.access_token;
+  for (const step of steps) report(step.says, step.expect, await set(step));
+
+  // The card's limit counts refused PINs too; whatever is left of it is used up here.
+  let last = { code: 0, msg: '' };
+  for (let tries = 0; tries <= SETS_A_MINUTE && last.code !== 1009; tries++) last = await set({ says: '', expect: 0 });
+  report(`more than ${SETS_A_MINUTE} sets a minute on one card`, 1009, last);
+  console.log(failures === 0 ? `\nAll ${steps.length + 1} answers are the contract's.` : `\n${failures} answers are not the contract's.`);
+} finally {
+  if (platform?.exitCode === null) {
+    platform.kill('SIGTERM');
+    await new Promise((resolve) => platform?.once('exit', resolve));
+  }
+  rmSync(dataDir, { recursive: true, force: true });
+}
+process.exit(failures === 0 ? 0 : 1);
