@@ -111,7 +111,6 @@ export async function openEmbedded(dataDir: string, options: EmbeddedOptions = {
     const deadline = Date.now() + START_DEADLINE_MS;
     for (;;) {
       const joined = await connectOrStart(cluster, native, user, settings, deadline);
-      joined.client.on('error', () => {}); // its end is what counts
       try {
         await joined.client.query('select pg_advisory_lock_shared($1)', [USERS_LOCK]);
         // Whoever stops a server ends its own connection with it, which may give us the lock while ours still lives.
@@ -262,7 +261,9 @@ const PASSING = new Set(['ENOENT', 'ECONNREFUSED', 'ECONNRESET', 'EPIPE', '57P01
 
 function willPass(error: unknown): boolean {
   const { code, message } = error as NodeJS.ErrnoException;
-  return code === undefined ? /^(Connection terminated|timeout expired)/.test(message) : PASSING.has(code);
+  return code === undefined
+    ? /^(Connection terminated|timeout expired|Client has encountered a connection error)/.test(message)
+    : PASSING.has(code);
 }
 
 /** Connects to the server of a cluster, starting it when none answers. */
@@ -282,6 +283,8 @@ async function connectOrStart(
       application_name: 'pinward keeper',
       keepAlive: true,
     });
+    // Before it connects: the server's last word may come in one piece with its first. Its end is what counts.
+    client.on('error', () => {});
     try {
       await client.connect();
       return { client, started: child !== undefined };
