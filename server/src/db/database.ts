@@ -55,6 +55,8 @@ export function openDatabase({ url, connections = 16, onIdleError }: DatabaseOpt
     },
   });
   pool.on('error', (error) => onIdleError?.(error));
+  // Between two statements of a transaction nobody else listens, and a lost connection would end the process.
+  pool.on('connect', (client) => client.on('error', ignored));
 
   return {
     query: (name, text, values) => run(pool, name, text, values),
@@ -68,6 +70,7 @@ export function openDatabase({ url, connections = 16, onIdleError }: DatabaseOpt
         application_name: 'pinward',
         keepAlive: true,
       });
+      client.on('error', ignored);
       await client.connect();
       try {
         return await work({
@@ -100,6 +103,9 @@ export function openDatabase({ url, connections = 16, onIdleError }: DatabaseOpt
     close: () => pool.end(),
   };
 }
+
+/** A connection that is lost tells its own statements; those that come after fail too. */
+function ignored(): void {}
 
 async function run<R extends Row>(on: pg.Pool | pg.ClientBase, name: string, text: string, values: unknown[] = []): Promise<R[]> {
   const result = await on.query<R>({ name, text, values, rowMode: 'array' });
