@@ -1,4 +1,4 @@
-import { createCipheriv } from 'node:crypto';
+import { tdesCipher } from './tdes.ts';
 
 /**
  * Card verification value (Visa CVV, Mastercard CVC; the CVV2 printed on a card takes service code 000).
@@ -17,17 +17,13 @@ export function cardVerificationValue(cvk: Uint8Array, pan: string, expiry: stri
   // PAN ‖ expiry ‖ service code, zero-filled on the right to 32 digits, as two 8-byte blocks.
   const data = Buffer.from(`${pan}${expiry}${serviceCode}`.padEnd(32, '0'), 'hex');
   const keyA = cvk.subarray(0, 8);
-  const state = encipher(Buffer.concat([keyA, keyA]), data.subarray(0, 8)); // DES under A: EDE with equal keys
+  const state = tdesCipher(Buffer.concat([keyA, keyA])).update(data.subarray(0, 8)); // DES under A: EDE with equal keys
   for (let i = 0; i < 8; i++) state[i] = (state[i] ?? 0) ^ (data[8 + i] ?? 0);
-  const hex = encipher(cvk, state).toString('hex');
+  const hex = tdesCipher(cvk).update(state).toString('hex');
   data.fill(0);
 
   // The first three decimal digits of the result; where they do not suffice, its letters less 10 (a is 0).
   const digits = hex.replace(/[a-f]/g, '');
   const letters = hex.replace(/[0-9]/g, '').replace(/[a-f]/g, (letter) => String(Number.parseInt(letter, 16) - 10));
   return (digits + letters).slice(0, 3);
-}
-
-function encipher(key: Uint8Array, block: Uint8Array): Buffer {
-  return createCipheriv('des-ede', key, null).setAutoPadding(false).update(block);
 }

@@ -2,7 +2,7 @@ import { createSecretKey, type KeyObject, randomBytes, randomUUID, scryptSync } 
 import { link, mkdir, open, readFile, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { openGcm, sealGcm } from '../crypto/aes-gcm.ts';
-import { type KeyAlgorithm, keyCheckValue } from '../crypto/key-check-value.ts';
+import { KEY_BYTES, type KeyAlgorithm, keyCheckValue } from '../crypto/key-check-value.ts';
 import type { Secret } from '../secret.ts';
 
 /** What each key is for; one purpose a key. The KEK is not in the file: it opens it. */
@@ -49,7 +49,6 @@ export interface OpenKeyFile {
 
 const SCRYPT_COST = 2 ** 17;
 const SCRYPT_BLOCK_SIZE = 8;
-const KEY_BYTES: Record<KeyAlgorithm, number> = { 'AES-256': 32, 'HMAC-SHA-256': 32, 'TDES-2': 16 };
 
 /** A fault of the key file or the KEK that the operator can mend; the text says how. */
 export class KeyFileError extends Error {
