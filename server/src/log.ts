@@ -6,7 +6,7 @@ import pino, { type Logger, type LoggerOptions } from 'pino';
  * and stack alone: a database error's details quote rows.
  */
 export function createLog(level: string): Logger {
-  return pino(logOptions(level), pino.destination({ sync: false, minLength: 4096, periodicFlush: 200 }));
+  return pino(logOptions(level), pino.destination({ sync: false, minLength: 16_000, periodicFlush: 200 }));
 }
 
 /** What is logged and how, whatever it is written to. */

@@ -1,4 +1,4 @@
-import type { FastifyRequest, onRequestAsyncHookHandler } from 'fastify';
+import type { FastifyRequest, onRequestHookHandler } from 'fastify';
 import { ApiError, type ErrorName } from '../errors.ts';
 import type { Services } from '../services.ts';
 import type { Caller, KnownCredential } from './callers.ts';
@@ -19,15 +19,11 @@ const TIMESTAMP_WINDOW_MS = 60_000;
  * stops at the first failure: 1009 by address, 1002, 1008, 1010, 1011, 1022, 1003, 1005, 1006, 1007, 1009 by credential.
  * It runs before the body is read. Get Token's scope has it without the Access-Token.
  */
-export function authenticate(services: Services, scope: { accessToken: boolean }): onRequestAsyncHookHandler {
+export function authenticate(services: Services, scope: { accessToken: boolean }): onRequestHookHandler {
   const { callers, clock, limits } = services;
 
-  async function judge(request: FastifyRequest): Promise<KnownCredential | ErrorName> {
-    const apiKey = headerOf(request, 'api-key');
-    if (apiKey === '') return 'apiKeyRequired';
-    const credential = await callers.find(apiKey);
+  function judge(request: FastifyRequest, credential: KnownCredential | undefined, now: number): KnownCredential | ErrorName {
     if (credential === undefined) return 'apiKeyUnknown';
-    const now = clock();
     if (!credential.enabled) return 'apiKeyDisabled';
     if (credential.expiresAtMs !== undefined && credential.expiresAtMs <= now) return 'apiKeyExpired';
     if (!credential.merchantActive) return 'merchantAbnormal';
@@ -42,18 +38,34 @@ export function authenticate(services: Services, scope: { accessToken: boolean }
     return credential.caller.tokens.verify(token, now) ? credential : 'accessTokenInvalid';
   }
 
-  return async (request) => {
-    const address = addressGroup(addressOf(request));
-    const wait = limits.failedAuth.waitSeconds(address, clock());
-    if (wait > 0) throw new ApiError('tooFrequent', { retryAfterSeconds: wait });
-    const verdict = await judge(request);
+  /** Lets the request in or throws; counts the call or the failure. */
+  function admit(request: FastifyRequest, address: string, verdict: KnownCredential | ErrorName): void {
+    const now = clock();
     if (typeof verdict === 'string') {
-      const late = limits.failedAuth.take(address, clock());
+      const late = limits.failedAuth.take(address, now);
       throw late > 0 ? new ApiError('tooFrequent', { retryAfterSeconds: late }) : new ApiError(verdict);
     }
     request.caller = verdict.caller;
-    const pause = limits.callsPerCredential.take(String(verdict.caller.credentialId), clock());
+    const pause = limits.callsPerCredential.take(verdict.key, now);
     if (pause > 0) throw new ApiError('tooFrequent', { retryAfterSeconds: pause });
+  }
+
+  // No promise where none is needed: nearly every call's credential is in memory.
+  return (request, _reply, done) => {
+    const address = addressGroup(addressOf(request));
+    const wait = limits.failedAuth.waitSeconds(address, clock());
+    if (wait > 0) throw new ApiError('tooFrequent', { retryAfterSeconds: wait });
+    const apiKey = headerOf(request, 'api-key');
+    if (apiKey === '') admit(request, address, 'apiKeyRequired');
+    const known = callers.known(apiKey);
+    if (known !== undefined) {
+      admit(request, address, judge(request, known, clock()));
+      return done();
+    }
+    callers
+      .load(apiKey)
+      .then((credential) => admit(request, address, judge(request, credential, clock())))
+      .then(() => done(), done);
   };
 }
 

@@ -22,6 +22,8 @@ export interface Caller {
 
 export interface KnownCredential {
   caller: Caller;
+  /** What its calls are counted by. */
+  key: string;
   enabled: boolean;
   expiresAtMs: number | undefined;
   merchantActive: boolean;
@@ -29,8 +31,10 @@ export interface KnownCredential {
 }
 
 export interface Callers {
-  /** The credential of an Api-Key, as it stood at most FRESH_MS ago. */
-  find(apiKey: string): Promise<KnownCredential | undefined>;
+  /** The credential of an Api-Key, as it stood at most FRESH_MS ago, if it is in memory. */
+  known(apiKey: string): KnownCredential | undefined;
+  /** As it stands in the database. */
+  load(apiKey: string): Promise<KnownCredential | undefined>;
   stop(): void;
 }
 
@@ -47,6 +51,7 @@ const MOST_KNOWN = 10_000;
 export function createCallers(db: Database, keys: Keys): Callers {
   let known = new Map<string, KnownCredential>();
   let version: number | undefined;
+  let keyRevision = keys.revision;
   let freshUntil = 0;
   let stopped = false;
   let asking = false;
@@ -57,11 +62,13 @@ export function createCallers(db: Database, keys: Keys): Callers {
     const askedAt = performance.now();
     try {
       const current = await readGateVersion(db);
-      if (current !== version) known = new Map(); // loads under way still hold the old map and are lost with it
+      // Loads under way still hold the old map and are lost with it. Tokens are signed under keys that were derived when loading.
+      if (current !== version || keys.revision !== keyRevision) known = new Map();
       version = current;
+      keyRevision = keys.revision;
       freshUntil = askedAt + FRESH_MS;
     } catch {
-      // Not fresh any more, and `find` will meet the fault itself.
+      // Not fresh any more, and `load` will meet the fault itself.
     } finally {
       asking = false;
     }
@@ -81,13 +88,8 @@ export function createCallers(db: Database, keys: Keys): Callers {
   }
 
   return {
-    async find(apiKey) {
-      if (performance.now() < freshUntil) {
-        const there = known.get(apiKey);
-        if (there !== undefined) return there;
-      }
-      return load(apiKey);
-    },
+    known: (apiKey) => (performance.now() < freshUntil ? known.get(apiKey) : undefined),
+    load,
     stop() {
       stopped = true;
       clearInterval(timer);
@@ -114,6 +116,7 @@ async function build(row: CredentialRow, apiKey: string, keys: Keys): Promise<Kn
           merchantEpoch: row.merchantTokenEpoch,
         }),
       },
+      key: String(row.credentialId),
       enabled: row.status === 'Enabled',
       expiresAtMs: row.expiresAtMs ?? undefined,
       merchantActive: row.merchantStatus === 'Active',
