@@ -85,7 +85,7 @@ async function openKeys(config: Config, db: Database): Promise<Keys> {
     if (config.mode === 'sandbox')
       await unlessThere(createKeyFile(config.keyFile, kek, new Date(), { cvv: Buffer.from(SANDBOX_CVK, 'hex') }));
   }
-  const keys = keysOf(await openKeyFile(config.keyFile, kek));
+  const keys = keysOf(await openKeyFile(config.keyFile, kek), Date.now);
   await db.query('install', 'insert into installation (mode, key_file_id) values ($1, $2) on conflict do nothing', [
     config.mode,
     keys.keyFileId,

@@ -305,9 +305,15 @@ describe('sets, and tells:', () => {
 
   test("rule 10: a set clears the PIN's failed tries and its block", async () => {
     await set(pinBody('142536'));
-    await platform.db.script('update pins set failed_tries = 3, last_failure_at = now(), blocked_at = now()');
+    await platform.db.script(
+      'update cards set pin_failed_tries = 3, pin_last_failure_at = now(), pin_blocked_at = now() where pin_version > 0',
+    );
     assert.equal((await set(pinBody('', { pin: 'x' }))).code, 4016);
-    const tries = () => platform.db.query('tries', 'select failed_tries, last_failure_at is null, blocked_at is null from pins');
+    const tries = () =>
+      platform.db.query(
+        'tries',
+        'select pin_failed_tries, pin_last_failure_at is null, pin_blocked_at is null from cards where pin_version > 0',
+      );
     assert.deepEqual(await tries(), [[3, false, false]], 'a refused set does not');
     await set(pinBody('142536'));
     assert.deepEqual(await tries(), [[0, true, true]]);

@@ -42,7 +42,7 @@ try {
   await createKeyFile(keyFile, testKek, new Date(), { cvv: Buffer.from(SANDBOX_CVK, 'hex') });
   const db = openDatabase({ url: urlOfDatabase(serverUrl, template), connections: 2 });
   await migrate(db);
-  await seedSandbox(db, keysOf(await openKeyFile(keyFile, testKek)));
+  await seedSandbox(db, keysOf(await openKeyFile(keyFile, testKek), Date.now));
   await db.close();
 
   status = await new Promise<number>((resolve) => {

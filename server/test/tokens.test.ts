@@ -144,13 +144,13 @@ describe('a token', () => {
     assert.equal(await use(apiKey, token), 0);
   });
 
-  test("that was signed under the platform's last key still counts, one under the key before that does not", () => {
+  test('that was signed under an earlier key of the platform counts until that key is destroyed', () => {
     const subject = { credentialId: 1, apiKey: 'ak', apiSecret: Buffer.alloc(32, 1), credentialEpoch: 0, merchantEpoch: 0 };
-    const issuerOf = (version: number) =>
-      createTokenIssuer({ version, mac: (of, message) => createHmac('sha256', `key ${of}`).update(message).digest() }, subject);
+    const mac = (of: number, message: Uint8Array) => createHmac('sha256', `key ${of}`).update(message).digest();
+    const issuerOf = (...versions: number[]) => createTokenIssuer({ version: versions[0] as number, versions, mac }, subject);
     const token = issuerOf(1).issue(platform.clock.now + 1);
     assert.deepEqual(
-      [1, 2, 3].map((version) => issuerOf(version).verify(token, platform.clock.now)),
+      [issuerOf(1), issuerOf(2, 1), issuerOf(3, 2)].map((issuer) => issuer.verify(token, platform.clock.now)),
       [true, true, false],
     );
   });

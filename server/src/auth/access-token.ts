@@ -31,33 +31,33 @@ export interface TokenIssuer {
 }
 
 export function createTokenIssuer(signing: MacKey, subject: TokenSubject): TokenIssuer {
-  // Derived now, while the secret is at hand; it is not kept. Of retired keys the last one still counts.
+  // Derived now, while the secret is at hand; it is not kept. A rotation of the platform's key makes a new issuer.
   const keys = new Map<number, KeyObject>();
-  for (const version of [signing.version, signing.version - 1]) {
-    if (version < 1) continue;
-    const input = encodeFields([
-      'pinward/access-token/v1',
-      subject.credentialId,
-      subject.apiKey,
-      subject.apiSecret,
-      subject.credentialEpoch,
-      subject.merchantEpoch,
-    ]);
+  const input = encodeFields([
+    'pinward/access-token/v1',
+    subject.credentialId,
+    subject.apiKey,
+    subject.apiSecret,
+    subject.credentialEpoch,
+    subject.merchantEpoch,
+  ]);
+  for (const version of signing.versions) {
     const bytes = signing.mac(version, input);
-    input.fill(0);
     keys.set(version, createSecretKey(bytes));
     bytes.fill(0);
   }
+  input.fill(0);
 
   /** Tokens whose MAC was found right, with their expiry: a merchant sends one many times. Gone with the credential's cache entry. */
   const verified = new Map<string, number>();
   return {
     issue(expiresAtMs) {
+      const { version } = signing;
       const body = Buffer.alloc(BODY_BYTES);
-      body.writeUInt8(signing.version, 0);
+      body.writeUInt8(version, 0);
       body.writeBigInt64BE(BigInt(expiresAtMs), 1);
       body.set(randomBytesPooled(16), 9);
-      return Buffer.concat([body, mac(keys.get(signing.version) as KeyObject, body)]).toString('base64url');
+      return Buffer.concat([body, mac(keys.get(version) as KeyObject, body)]).toString('base64url');
     },
     verify(token, nowMs) {
       const expiresAtMs = verified.get(token);

@@ -58,7 +58,7 @@ function knowsCard(keys: Keys, caller: Caller, card: LockedCard, request: Activa
   if (card.panWrapped === null || card.expiryYymm === null || card.panLastFour === null)
     throw new Error('a card to activate without PAN or expiry');
   const pan = keys.pan.unwrap(card.panWrapped, panIdentity(request.cardNo));
-  const expected = Buffer.from(keys.cvv.cvv2(pan.toString('latin1'), card.expiryYymm), 'latin1');
+  const expected = Buffer.from(keys.cvv.cvv2(card.cvkVersion, pan.toString('latin1'), card.expiryYymm), 'latin1');
   pan.fill(0);
   const { block, formFault } = openEcb(caller.apiSecret, request.cvv);
   try {

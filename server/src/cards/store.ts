@@ -66,21 +66,22 @@ export interface LockedCard {
   panWrapped: Buffer | null;
   panLastFour: string | null;
   expiryYymm: string | null;
+  cvkVersion: number;
   activationFailures: number;
   activationFailedAtMs: number | null;
 }
 
 /** Holds the card until the transaction ends: its status and its failed activations don't change meanwhile. */
 export async function lockCard(tx: Queryable, merchantId: number, cardNo: string): Promise<LockedCard | undefined> {
-  const [row] = await tx.query<[string, CardType, CardStatus, Buffer | null, string | null, string | null, number, number | null]>(
+  const [row] = await tx.query<[string, CardType, CardStatus, Buffer | null, string | null, string | null, number, number, number | null]>(
     'lock-card',
-    `select cardholder_no, card_type, status, pan_wrapped, pan_last_four, expiry_yymm, activation_failures, (extract(epoch from activation_failed_at) * 1000)::bigint
+    `select cardholder_no, card_type, status, pan_wrapped, pan_last_four, expiry_yymm, cvk_version, activation_failures, (extract(epoch from activation_failed_at) * 1000)::bigint
        from cards where merchant_id = $1 and card_no = $2 for update`,
     [merchantId, cardNo],
   );
   if (row === undefined) return undefined;
-  const [cardholderNo, cardType, status, panWrapped, panLastFour, expiryYymm, activationFailures, activationFailedAtMs] = row;
-  return { cardholderNo, cardType, status, panWrapped, panLastFour, expiryYymm, activationFailures, activationFailedAtMs };
+  const [cardholderNo, cardType, status, panWrapped, panLastFour, expiryYymm, cvkVersion, activationFailures, activationFailedAtMs] = row;
+  return { cardholderNo, cardType, status, panWrapped, panLastFour, expiryYymm, cvkVersion, activationFailures, activationFailedAtMs };
 }
 
 /** For cards/change-status.ts alone, which knows which change is allowed. */
@@ -113,6 +114,8 @@ export interface NewCard {
   organization: string;
   panWrapped: Buffer;
   panFingerprint: Buffer;
+  panFingerprintVersion: number;
+  cvkVersion: number;
   panLastFour: string;
   expiryYymm: string;
   createdAtMs: number;
@@ -122,8 +125,8 @@ export async function insertCard(tx: Queryable, card: NewCard): Promise<void> {
   await tx.query(
     'insert-card',
     `insert into cards (merchant_id, card_no, card_unique_no, cardholder_no, card_type, status, card_name, organization,
-                        pan_wrapped, pan_fingerprint, pan_last_four, expiry_yymm, created_at)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, to_timestamp($13::bigint / 1000.0))`,
+                        pan_wrapped, pan_fingerprint, pan_last_four, expiry_yymm, created_at, pan_fingerprint_version, cvk_version)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, to_timestamp($13::bigint / 1000.0), $14, $15)`,
     [
       card.merchantId,
       card.cardNo,
@@ -138,6 +141,8 @@ export async function insertCard(tx: Queryable, card: NewCard): Promise<void> {
       card.panLastFour,
       card.expiryYymm,
       card.createdAtMs,
+      card.panFingerprintVersion,
+      card.cvkVersion,
     ],
   );
 }

@@ -75,7 +75,7 @@ async function findCards(db: Database, asked: { merchantId: number; cardNo: stri
 export const WRITE_PINS = `
 with head as (
   update cards c
-     set pin_version = c.pin_version + 1, audit_count = c.audit_count + 1,
+     set pin_version = c.pin_version + 1, pin_failed_tries = 0, pin_last_failure_at = null, pin_blocked_at = null, audit_count = c.audit_count + 1,
          audit_head = audit_hash(c.audit_head, c.merchant_id, c.card_no, c.audit_count + 1, asked.at_ms, 'pin_set',
                                  pin_set_details(c.pin_version + 1, asked.credential_id, asked.ip, asked.request_id, asked.envelope))
     from unnest($1::int[], $2::text[], $3::bytea[], $4::bytea[], $5::int[], $6::text[], $7::int[], $8::bigint[], $9::text[], $10::text[], $11::bool[])
@@ -88,8 +88,7 @@ with head as (
   select merchant_id, card_no, pin_version, prv, salt, key_version, envelope, 'merchant-api', credential_id, at from head
   on conflict (merchant_id, card_no) do update
      set version = excluded.version, prv = excluded.prv, salt = excluded.salt, key_version = excluded.key_version, envelope = excluded.envelope,
-         channel = excluded.channel, credential_id = excluded.credential_id, set_at = excluded.set_at,
-         failed_tries = 0, last_failure_at = null, blocked_at = null
+         channel = excluded.channel, credential_id = excluded.credential_id, set_at = excluded.set_at
 ), audit as (
   insert into audit_records (merchant_id, card_no, seq, at, action, details, hash)
   select merchant_id, card_no, audit_count, at, 'pin_set', pin_set_details(pin_version, credential_id, ip, request_id, envelope), audit_head from head

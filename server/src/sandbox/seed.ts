@@ -29,7 +29,8 @@ export async function resetSandbox(db: Database, keys: Keys): Promise<void> {
     // Locked in the order in which a PIN set locks them: in any other the two could wait for each other.
     await tx.query(
       'truncate-all',
-      'truncate cards, pins, audit_records, callback_events, cardholders, credentials, merchants restart identity',
+      `truncate cards, pins, pin_history, used_jtis, audit_records, audit_heads, audit_signings, audit_checkpoints, callback_events, cardholders,
+                credentials, issuer_keys, key_components, issuer_merchants, issuers, merchants restart identity`,
     );
     await makeWorld(tx, keys);
   });
@@ -77,6 +78,8 @@ async function makeWorld(tx: Queryable, keys: Keys): Promise<void> {
       organization: 'Sandbox',
       panWrapped: keys.pan.wrap(Buffer.from(pan, 'latin1'), panIdentity(card.cardNo)),
       panFingerprint: keys.panFingerprint.mac(keys.panFingerprint.version, Buffer.from(pan, 'latin1')),
+      panFingerprintVersion: keys.panFingerprint.version,
+      cvkVersion: keys.cvv.version,
       panLastFour: pan.slice(-4),
       expiryYymm: EXPIRY_YYMM,
       createdAtMs: BORN_MS,

@@ -26,6 +26,8 @@ export async function addCards({ db, keys }: { db: Database; keys: Keys }, count
         organization: 'Sandbox',
         panWrapped: keys.pan.wrap(pan, panIdentity(card.cardNo)),
         panFingerprint: keys.panFingerprint.mac(keys.panFingerprint.version, pan),
+        panFingerprintVersion: keys.panFingerprint.version,
+        cvkVersion: keys.cvv.version,
         panLastFour: pan.toString('latin1').slice(-4),
         expiryYymm: EXPIRY_YYMM,
         createdAtMs: Date.now(),

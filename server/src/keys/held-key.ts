@@ -1,0 +1,22 @@
+import { createHmac, type KeyObject } from 'node:crypto';
+import { openGcm, sealGcm } from '../crypto/aes-gcm.ts';
+
+/**
+ * A key that is used where it is and never shown: in this process, or in an HSM (pkcs11.ts). What an HSM may hold is only
+ * ever used through this; the promises are the HSM's.
+ */
+export interface HeldKey {
+  /** AES-256-GCM: IV ‖ ciphertext ‖ tag, bound to the identity. */
+  seal(plain: Uint8Array, identity: string): Promise<Buffer>;
+  open(sealed: Uint8Array, identity: string): Promise<Buffer>;
+  /** HMAC-SHA-256. */
+  mac(message: Uint8Array): Promise<Buffer>;
+}
+
+export function processKey(key: KeyObject): HeldKey {
+  return {
+    seal: async (plain, identity) => sealGcm(key, plain, identity),
+    open: async (sealed, identity) => openGcm(key, sealed, identity),
+    mac: async (message) => createHmac('sha256', key).update(message).digest(),
+  };
+}
