@@ -8,7 +8,7 @@ import { codeOf, textOf } from './errors.ts';
 import { answerFault, outcomeOf, sendFailure } from './http/envelope.ts';
 import { healthRoutes } from './http/health.ts';
 import { documentApi, serveDocuments } from './openapi.ts';
-import { pinRoutes } from './pins/routes.ts';
+import { jwksRoutes, pinRoutes } from './pins/routes.ts';
 import type { Services } from './services.ts';
 
 const BODY_LIMIT_BYTES = 16 * 1024;
@@ -96,6 +96,7 @@ export async function buildApp(services: Services): Promise<App> {
     },
     { prefix: '/open-api/v1' },
   );
+  await app.register(jwksRoutes(services));
   await app.register(healthRoutes(services));
   refuseOtherMethods(app, methodsOf);
   await serveDocuments(app);

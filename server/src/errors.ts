@@ -1,3 +1,5 @@
+import type { PinPolicy } from './pins/pin-policies.ts';
+
 /**
  * The error catalogue: the only place where a code and its words stand.
  * English texts of 1001 to 1022 are the API's own; the others, and all Chinese ones, are this platform's wording.
@@ -86,7 +88,7 @@ const catalogue = {
     4016,
     'PIN does not meet the requirements',
     'PIN 不符合要求',
-    'The `pin` does not open to six digits, or holds three equal or consecutive digits in a row. One answer for all of these.',
+    "The `pin` does not open to six digits, or holds three equal or consecutive digits in a row: one answer for all of these. Where one of the merchant's own policies refuses, its reason follows the text.",
   ],
   physicalOnly: [4017, 'Only physical cards are supported', '仅支持实体卡', 'The call is for physical cards and this one is virtual.'],
 } as const satisfies Record<string, readonly [code: number, english: string, chinese: string, when: string]>;
@@ -97,6 +99,18 @@ export type Language = 'en_US' | 'zh_CN';
 /** Text after a field's name when that field is at fault: `card_no invalid parameter`. */
 const FIELD_TEXT: Record<Language, string> = { en_US: 'invalid parameter', zh_CN: '参数无效' };
 
+/** Follows 4016 where a policy of the merchant's own refuses. */
+const POLICY_TEXT: Record<PinPolicy, Record<Language, string>> = {
+  repeats: { en_US: 'it repeats itself', zh_CN: '存在重复规律' },
+  steps: { en_US: 'its digits follow one another in even steps', zh_CN: '数字等差排列' },
+  keypad: { en_US: 'it is a shape on the keypad', zh_CN: '为键盘图形' },
+  dates: { en_US: 'it is a date', zh_CN: '为日期' },
+  'birth-date': { en_US: "it holds the cardholder's birth date", zh_CN: '包含持卡人生日' },
+  phone: { en_US: "it is part of the cardholder's phone number", zh_CN: '包含持卡人手机号' },
+  'pan-tail': { en_US: 'it is part of the card number', zh_CN: '包含卡号' },
+  history: { en_US: 'it was used before', zh_CN: '近期已使用过' },
+};
+
 /** A refusal that the contract knows. Everything else that is thrown answers 1001. */
 export class ApiError extends Error {
   override readonly name = 'ApiError';
@@ -104,12 +118,15 @@ export class ApiError extends Error {
   /** The offending field in wire names, nested ones as a dotted path. */
   readonly field: string | undefined;
   readonly retryAfterSeconds: number | undefined;
+  /** The merchant's own policy that refused the PIN. */
+  readonly policy: PinPolicy | undefined;
 
-  constructor(error: ErrorName, about: { field?: string; retryAfterSeconds?: number } = {}) {
+  constructor(error: ErrorName, about: { field?: string; retryAfterSeconds?: number; policy?: PinPolicy } = {}) {
     super(catalogue[error][1]);
     this.error = error;
     this.field = about.field;
     this.retryAfterSeconds = about.retryAfterSeconds;
+    this.policy = about.policy;
   }
 }
 
@@ -117,9 +134,15 @@ export function codeOf(error: ErrorName): number {
   return catalogue[error][0];
 }
 
-export function textOf(error: ErrorName, language: Language, field?: string): string {
-  if (field !== undefined) return `${field} ${FIELD_TEXT[language]}`;
-  return catalogue[error][language === 'zh_CN' ? 2 : 1];
+export function textOf(
+  error: ErrorName,
+  language: Language,
+  about: { field?: string | undefined; policy?: PinPolicy | undefined } = {},
+): string {
+  if (about.field !== undefined) return `${about.field} ${FIELD_TEXT[language]}`;
+  const text = catalogue[error][language === 'zh_CN' ? 2 : 1];
+  if (about.policy === undefined) return text;
+  return `${text}${language === 'zh_CN' ? '：' : ': '}${POLICY_TEXT[about.policy][language]}`;
 }
 
 export interface CatalogueEntry {

@@ -288,6 +288,9 @@ describe('PIN sets on the database', () => {
         ip: '::1',
         requestId: 'r',
         tellMerchant: false,
+        jti: undefined,
+        jtiExpiresAtMs: 0,
+        keep: 0,
       };
       const cards = await platform.db.query<[string]>(
         'cards',

@@ -2,6 +2,8 @@ import { createSecretKey, type KeyObject } from 'node:crypto';
 import type { Database } from '../db/database.ts';
 import type { Keys } from '../keys/keys.ts';
 import { type CredentialRow, findCredential, readGateVersion, secretIdentity } from '../merchants/store.ts';
+import type { PinEnvelope } from '../pins/pin-envelope.ts';
+import type { PolicySettings } from '../pins/pin-policies.ts';
 import type { PinRuns } from '../pins/pin-policy.ts';
 import { createTokenIssuer, type TokenIssuer } from './access-token.ts';
 import { createAllowlist } from './ip-allowlist.ts';
@@ -14,6 +16,11 @@ export interface Caller {
   /** Outside the JavaScript heap, and unprintable. */
   apiSecret: KeyObject;
   pinRuns: PinRuns;
+  pinEnvelope: PinEnvelope;
+  pinEnvelopeMinimum: PinEnvelope;
+  pinPolicies: PolicySettings;
+  /** How many PINs the `history` policy looks back at. */
+  pinHistory: number;
   /** The callback actions that the merchant takes. */
   callbackActions: ReadonlySet<string>;
   /** Issues and verifies this credential's access tokens. */
@@ -107,6 +114,10 @@ async function build(row: CredentialRow, apiKey: string, keys: Keys): Promise<Kn
         credentialId: row.credentialId,
         apiSecret: createSecretKey(secret),
         pinRuns: row.pinRuns,
+        pinEnvelope: row.pinEnvelope,
+        pinEnvelopeMinimum: row.pinEnvelopeMinimum,
+        pinPolicies: row.pinPolicies,
+        pinHistory: row.pinHistory,
         callbackActions: new Set(row.callbackActions),
         tokens: createTokenIssuer(keys.accessToken, {
           credentialId: row.credentialId,

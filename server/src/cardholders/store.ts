@@ -9,6 +9,11 @@ export interface NewCardholder {
   createdAtMs: number;
 }
 
+/** What wrapped personal data are bound to. */
+export function personalIdentity(cardholderNo: string): string {
+  return `personal:${cardholderNo}`;
+}
+
 export async function insertCardholder(tx: Queryable, cardholder: NewCardholder): Promise<void> {
   await tx.query(
     'insert-cardholder',

@@ -121,7 +121,7 @@ export function wasRolledBack(error: unknown): boolean {
   return error instanceof pg.DatabaseError && /^(?!08|40003|57P|58|XX)[0-9A-Z]{5}$/.test(error.code ?? '');
 }
 
-/** Whether a statement failed because a row with that key exists. */
-export function isDuplicate(error: unknown): boolean {
-  return error instanceof pg.DatabaseError && error.code === '23505';
+/** Whether a statement failed because a row with that key exists, of that constraint if one is named. */
+export function isDuplicate(error: unknown, constraint?: string): boolean {
+  return error instanceof pg.DatabaseError && error.code === '23505' && (constraint === undefined || error.constraint === constraint);
 }

@@ -43,17 +43,23 @@ export function answerFault(error: unknown, request: FastifyRequest, reply: Fast
     return sendFailure(request, reply, 'systemError');
   }
   if (refusal.retryAfterSeconds !== undefined) reply.header('Retry-After', String(refusal.retryAfterSeconds));
-  return sendFailure(request, reply, refusal.error, refusal.field);
+  return sendFailure(request, reply, refusal.error, refusal);
 }
 
-export function sendFailure(request: FastifyRequest, reply: FastifyReply, error: ErrorName, field?: string, status = 200): FastifyReply {
+export function sendFailure(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  error: ErrorName,
+  about: Partial<Pick<ApiError, 'field' | 'policy'>> = {},
+  status = 200,
+): FastifyReply {
   const code = codeOf(error);
   outcomes.set(request, code);
   return reply
     .code(status)
     .type('application/json; charset=utf-8')
     .serializer(JSON.stringify) // the route's own serializer knows successes alone
-    .send({ code, msg: textOf(error, languageOf(request), field) });
+    .send({ code, msg: textOf(error, languageOf(request), about) });
 }
 
 /** Faults that the framework finds in the request: its form, its size, its type. All are 1004. */

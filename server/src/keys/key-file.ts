@@ -144,7 +144,7 @@ export async function openKeyFile(path: string, source: KekSource): Promise<Open
     try {
       return await kek.open(Buffer.from(record.wrapped as string, 'base64'), identity);
     } catch (error) {
-      if (hsm !== undefined && hsm.isGone(error)) throw error;
+      if (hsm?.isGone(error)) throw error;
       throw altered(`${name} does not open`);
     }
   };

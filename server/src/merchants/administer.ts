@@ -3,6 +3,7 @@ import { auditMerchant, detailsOf } from '../audit.ts';
 import { isAllowlistEntry } from '../auth/ip-allowlist.ts';
 import type { Database } from '../db/database.ts';
 import type { Keys } from '../keys/keys.ts';
+import { PIN_ENVELOPES, type PinEnvelope } from '../pins/pin-envelope.ts';
 import type { PinRuns } from '../pins/pin-policy.ts';
 import { Secret } from '../secret.ts';
 import {
@@ -15,6 +16,7 @@ import {
   type MerchantChange,
   secretIdentity,
   setAllowlist,
+  setEnvelopes,
   updateMerchant,
 } from './store.ts';
 
@@ -106,6 +108,24 @@ export async function endCredential({ db, now }: { db: Database; now: () => numb
     const merchantId = await disableCredential(tx, apiKey);
     if (merchantId === undefined) throw new OperatorError(`there is no credential ${apiKey}`);
     await auditMerchant(tx, merchantId, now(), 'credential_updated', detailsOf('operator', { api_key: apiKey, status: 'Disabled' }));
+  });
+}
+
+/** Sets how the credential's PINs travel. A default below the minimum would refuse every call that names none. */
+export async function changeEnvelopes(
+  { db, now }: { db: Database; now: () => number },
+  apiKey: string,
+  change: { envelope?: PinEnvelope | undefined; minimum?: PinEnvelope | undefined },
+): Promise<{ envelope: PinEnvelope; minimum: PinEnvelope }> {
+  return db.transaction(async (tx) => {
+    const set = await setEnvelopes(tx, apiKey, change.envelope, change.minimum);
+    if (set === undefined) throw new OperatorError(`there is no credential ${apiKey}`);
+    const { merchantId, envelope, minimum } = set;
+    if (PIN_ENVELOPES.indexOf(envelope) < PIN_ENVELOPES.indexOf(minimum))
+      throw new OperatorError(`the envelope ${envelope} is weaker than the minimum ${minimum}: set both`);
+    const details = detailsOf('operator', { api_key: apiKey, pin_envelope: envelope, pin_envelope_minimum: minimum });
+    await auditMerchant(tx, merchantId, now(), 'credential_updated', details);
+    return { envelope, minimum };
   });
 }
 

@@ -1,4 +1,6 @@
 import type { Queryable } from '../db/database.ts';
+import type { PinEnvelope } from '../pins/pin-envelope.ts';
+import type { PolicySettings } from '../pins/pin-policies.ts';
 import type { PinRuns } from '../pins/pin-policy.ts';
 
 export type IntegrationMode = 'AUTHORIZATION' | 'CREDIT_EXTENSION';
@@ -16,6 +18,10 @@ export interface CredentialRow {
   merchantTokenEpoch: number;
   pinRuns: PinRuns;
   callbackActions: string[];
+  pinEnvelope: PinEnvelope;
+  pinEnvelopeMinimum: PinEnvelope;
+  pinPolicies: PolicySettings;
+  pinHistory: number;
 }
 
 /** What a wrapped apiSecret is bound to: moved to another credential's row it does not open. */
@@ -39,11 +45,16 @@ export async function findCredential(db: Queryable, apiKey: string): Promise<Cre
       number,
       PinRuns,
       string[],
+      PinEnvelope,
+      PinEnvelope,
+      PolicySettings,
+      number,
     ]
   >(
     'find-credential',
     `select c.credential_id, m.merchant_id, m.merchant_no, c.secret_wrapped, c.status, (extract(epoch from c.expires_at) * 1000)::bigint,
-            c.ip_allowlist, c.token_epoch, m.status, m.token_epoch, m.pin_runs, m.callback_actions
+            c.ip_allowlist, c.token_epoch, m.status, m.token_epoch, m.pin_runs, m.callback_actions,
+            c.pin_envelope, c.pin_envelope_minimum, m.pin_policies, m.pin_history
        from credentials c join merchants m using (merchant_id)
       where c.api_key = $1`,
     [apiKey],
@@ -62,6 +73,10 @@ export async function findCredential(db: Queryable, apiKey: string): Promise<Cre
     merchantTokenEpoch,
     pinRuns,
     callbackActions,
+    pinEnvelope,
+    pinEnvelopeMinimum,
+    pinPolicies,
+    pinHistory,
   ] = row;
   return {
     credentialId,
@@ -76,6 +91,10 @@ export async function findCredential(db: Queryable, apiKey: string): Promise<Cre
     merchantTokenEpoch,
     pinRuns,
     callbackActions,
+    pinEnvelope,
+    pinEnvelopeMinimum,
+    pinPolicies,
+    pinHistory,
   };
 }
 
@@ -102,6 +121,9 @@ export interface MerchantChange {
   pinRuns?: PinRuns;
   callbackActions?: string[];
   status?: 'Active' | 'Disabled';
+  /** Changes those that it names. */
+  pinPolicies?: PolicySettings;
+  pinHistory?: number;
 }
 
 /** Changes what is given; disabling ends the tokens of all its credentials. Undefined if there is no such merchant. */
@@ -109,9 +131,10 @@ export async function updateMerchant(tx: Queryable, merchantNo: string, change: 
   const [row] = await tx.query<[number]>(
     'update-merchant',
     `update merchants set name = coalesce($2, name), pin_runs = coalesce($3, pin_runs), callback_actions = coalesce($4, callback_actions),
+            pin_policies = pin_policies || coalesce($6::jsonb, '{}'), pin_history = coalesce($7, pin_history),
             status = coalesce($5, status), token_epoch = token_epoch + ($5 is not null and $5 = 'Disabled')::int
       where merchant_no = $1 returning merchant_id`,
-    [merchantNo, change.name, change.pinRuns, change.callbackActions, change.status],
+    [merchantNo, change.name, change.pinRuns, change.callbackActions, change.status, change.pinPolicies, change.pinHistory],
   );
   return row?.[0];
 }
@@ -124,12 +147,14 @@ export type MerchantListing = [
   pinRuns: string,
   callbackActions: string[],
   credentials: number,
+  pinPolicies: PolicySettings,
+  pinHistory: number,
 ];
 
 export function listMerchants(db: Queryable): Promise<MerchantListing[]> {
   return db.query(
     'list-merchants',
-    `select m.merchant_no, m.name, m.status, m.integration_mode, m.pin_runs, m.callback_actions, count(c.credential_id)
+    `select m.merchant_no, m.name, m.status, m.integration_mode, m.pin_runs, m.callback_actions, count(c.credential_id), m.pin_policies, m.pin_history
        from merchants m left join credentials c using (merchant_id) group by m.merchant_id order by m.merchant_id`,
   );
 }
@@ -160,6 +185,22 @@ export async function disableCredential(tx: Queryable, apiKey: string): Promise<
   return row?.[0];
 }
 
+/** Changes what is given. Gives the merchant, or undefined if there is no such credential. */
+export async function setEnvelopes(
+  tx: Queryable,
+  apiKey: string,
+  envelope: PinEnvelope | undefined,
+  minimum: PinEnvelope | undefined,
+): Promise<{ merchantId: number; envelope: PinEnvelope; minimum: PinEnvelope } | undefined> {
+  const [row] = await tx.query<[number, PinEnvelope, PinEnvelope]>(
+    'set-envelopes',
+    `update credentials set pin_envelope = coalesce($2, pin_envelope), pin_envelope_minimum = coalesce($3, pin_envelope_minimum)
+      where api_key = $1 returning merchant_id, pin_envelope, pin_envelope_minimum`,
+    [apiKey, envelope, minimum],
+  );
+  return row && { merchantId: row[0], envelope: row[1], minimum: row[2] };
+}
+
 export async function setAllowlist(tx: Queryable, apiKey: string, ipAllowlist: string[]): Promise<number | undefined> {
   const [row] = await tx.query<[number]>(
     'set-allowlist',
@@ -184,12 +225,14 @@ export type CredentialListing = [
   expiresAt: Date | null,
   ipAllowlist: string[],
   createdAt: Date,
+  pinEnvelope: string,
+  pinEnvelopeMinimum: string,
 ];
 
 export function listCredentials(db: Queryable, merchantNo: string | undefined): Promise<CredentialListing[]> {
   return db.query(
     'list-credentials',
-    `select c.api_key, m.merchant_no, c.status, c.expires_at, c.ip_allowlist, c.created_at
+    `select c.api_key, m.merchant_no, c.status, c.expires_at, c.ip_allowlist, c.created_at, c.pin_envelope, c.pin_envelope_minimum
        from credentials c join merchants m using (merchant_id) where $1::text is null or m.merchant_no = $1 order by c.credential_id`,
     [merchantNo],
   );

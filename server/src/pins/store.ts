@@ -22,13 +22,28 @@ interface PinWrite {
   requestId: string;
   /** Whether the merchant takes the event. */
   tellMerchant: boolean;
+  /** Of a JWE: refused if it was used before, and used up with this set. */
+  jti: string | undefined;
+  jtiExpiresAtMs: number;
+  /** How many PINs the merchant's policy looks back at. */
+  keep: number;
 }
 
-/** The two statements of a PIN set. Concurrent callers share them (db/share.ts). */
+interface RecentPin {
+  prv: Buffer;
+  salt: Buffer;
+  keyVersion: number;
+}
+
+/** The two statements of a PIN set, which concurrent callers share (db/share.ts), and what policies look at. */
 export interface PinStore {
   findCard(merchantId: number, cardNo: string): Promise<CardForPin | undefined>;
   /** Stores PIN, audit record and event, durably and together. False, and nothing stored, if the card is not `Activated`. */
   write(pin: PinWrite): Promise<boolean>;
+  /** The card's last PINs, the present one first. */
+  findRecent(merchantId: number, cardNo: string, count: number): Promise<RecentPin[]>;
+  /** Birth date and phone, wrapped, if somebody supplied them. */
+  findPersonal(merchantId: number, cardholderNo: string): Promise<Buffer | undefined>;
 }
 
 const READ_LANES = 4;
@@ -41,13 +56,21 @@ export function createPinStore(db: Database, shared: boolean): PinStore {
     most: shared ? MOST_IN_ONE : 1,
     run: (items) => findCards(db, items),
   });
-  const write = shareStatements<PinWrite, boolean>({
-    lanes: shared ? WRITE_LANES : Number.POSITIVE_INFINITY,
-    most: shared ? MOST_IN_ONE : 1,
-    keyOf: ({ cardNo }) => cardNo, // unique over all merchants
-    run: (pins) => writePins(db, pins),
-  });
-  return { findCard: (merchantId, cardNo) => findCard({ merchantId, cardNo }), write };
+  const writer = (name: string, sql: string) =>
+    shareStatements<PinWrite, boolean>({
+      lanes: shared ? WRITE_LANES : Number.POSITIVE_INFINITY,
+      most: shared ? MOST_IN_ONE : 1,
+      keyOf: ({ cardNo }) => cardNo, // unique over all merchants
+      run: (pins) => writePins(db, name, sql, pins),
+    });
+  const writePlain = writer('write-pins', WRITE_PINS);
+  const writeMore = writer('write-pins-and-more', WRITE_PINS_AND_MORE);
+  return {
+    findCard: (merchantId, cardNo) => findCard({ merchantId, cardNo }),
+    write: (pin) => (pin.jti === undefined && pin.keep === 0 ? writePlain : writeMore)(pin),
+    findRecent: (merchantId, cardNo, count) => findRecent(db, merchantId, cardNo, count),
+    findPersonal: (merchantId, cardholderNo) => findPersonal(db, merchantId, cardholderNo),
+  };
 }
 
 export const FIND_CARDS = `
@@ -72,17 +95,36 @@ async function findCards(db: Database, asked: { merchantId: number; cardNo: stri
  * PIN's version and the audit record's place in its chain from that row too. The cards come sorted, so that two such
  * statements don't wait for each other; should they ever, the one that the server ends is run again card by card.
  */
-export const WRITE_PINS = `
+export const WRITE_PINS = writeStatement('');
+
+/**
+ * The same for sets that use up a `jti` or are remembered for the policy that looks back. A `jti` that was used fails the statement,
+ * which leaves nothing behind: then those that shared it run again alone, and it is refused. Apart from the plain one, since every
+ * table that a statement could write costs it time, also where it writes none of its rows.
+ */
+const WRITE_PINS_AND_MORE = writeStatement(`, used as (
+  insert into used_jtis (merchant_id, jti, expires_at)
+  select merchant_id, jti, to_timestamp(jti_expires_ms / 1000.0) from head where jti <> '-'
+), remembered as (
+  insert into pin_history (merchant_id, card_no, version, prv, salt, key_version)
+  select merchant_id, card_no, pin_version, prv, salt, key_version from head where keep > 0
+), forgotten as (
+  delete from pin_history h using head
+   where keep > 0 and h.merchant_id = head.merchant_id and h.card_no = head.card_no and h.version <= head.pin_version - keep
+)`);
+
+function writeStatement(more: string): string {
+  return `
 with head as (
   update cards c
      set pin_version = c.pin_version + 1, pin_failed_tries = 0, pin_last_failure_at = null, pin_blocked_at = null, audit_count = c.audit_count + 1,
          audit_head = audit_hash(c.audit_head, c.merchant_id, c.card_no, c.audit_count + 1, asked.at_ms, 'pin_set',
                                  pin_set_details(c.pin_version + 1, asked.credential_id, asked.ip, asked.request_id, asked.envelope))
-    from unnest($1::int[], $2::text[], $3::bytea[], $4::bytea[], $5::int[], $6::text[], $7::int[], $8::bigint[], $9::text[], $10::text[], $11::bool[])
-      as asked (merchant_id, card_no, prv, salt, key_version, envelope, credential_id, at_ms, ip, request_id, tell_merchant)
+    from unnest($1::int[], $2::text[], $3::bytea[], $4::bytea[], $5::int[], $6::text[], $7::int[], $8::bigint[], $9::text[], $10::text[], $11::bool[]${more && ', $12::text[], $13::bigint[], $14::int[]'})
+      as asked (merchant_id, card_no, prv, salt, key_version, envelope, credential_id, at_ms, ip, request_id, tell_merchant${more && ', jti, jti_expires_ms, keep'})
    where c.merchant_id = asked.merchant_id and c.card_no = asked.card_no and c.status = 'Activated' and c.card_type = 'Physical'
   returning c.merchant_id, c.card_no, c.cardholder_no, c.pin_version, c.audit_count, c.audit_head, asked.prv, asked.salt, asked.key_version,
-            asked.envelope, asked.credential_id, asked.at_ms, to_timestamp(asked.at_ms / 1000.0) as at, asked.ip, asked.request_id, asked.tell_merchant
+            asked.envelope, asked.credential_id, asked.at_ms, to_timestamp(asked.at_ms / 1000.0) as at, asked.ip, asked.request_id, asked.tell_merchant${more && ', asked.jti, asked.jti_expires_ms, asked.keep'}
 ), pin as (
   insert into pins as p (merchant_id, card_no, version, prv, salt, key_version, envelope, channel, credential_id, set_at)
   select merchant_id, card_no, pin_version, prv, salt, key_version, envelope, 'merchant-api', credential_id, at from head
@@ -96,26 +138,60 @@ with head as (
   insert into callback_events (merchant_id, card_no, action, data, created_at)
   select merchant_id, card_no, 'Pin_set', concat('{"card_no":"', card_no, '","cardholder_no":"', cardholder_no, '","time":', at_ms, '}'), at
     from head where tell_merchant
-)
+)${more}
 select string_agg(card_no, ',') from head`;
+}
 
-async function writePins(db: Database, asked: PinWrite[]): Promise<boolean[]> {
+async function writePins(db: Database, name: string, sql: string, asked: PinWrite[]): Promise<boolean[]> {
   const pins = asked.toSorted((a, b) => (a.cardNo < b.cardNo ? -1 : 1));
-  const [[written] = [null]] = await db.query<[string | null]>('write-pins', WRITE_PINS, [
-    plainArray(pins.map((pin) => pin.merchantId)),
-    plainArray(pins.map((pin) => pin.cardNo)),
-    plainArray(pins.map((pin) => `\\\\x${pin.prv.toString('hex')}`)),
-    plainArray(pins.map((pin) => `\\\\x${pin.salt.toString('hex')}`)),
-    plainArray(pins.map((pin) => pin.keyVersion)),
-    plainArray(pins.map((pin) => pin.envelope)),
-    plainArray(pins.map((pin) => pin.credentialId)),
-    plainArray(pins.map((pin) => pin.atMs)),
-    plainArray(pins.map((pin) => pin.ip)),
-    plainArray(pins.map((pin) => pin.requestId)),
-    plainArray(pins.map((pin) => pin.tellMerchant)),
-  ]);
+  const columns = [
+    pins.map((pin) => pin.merchantId),
+    pins.map((pin) => pin.cardNo),
+    pins.map((pin) => `\\\\x${pin.prv.toString('hex')}`),
+    pins.map((pin) => `\\\\x${pin.salt.toString('hex')}`),
+    pins.map((pin) => pin.keyVersion),
+    pins.map((pin) => pin.envelope),
+    pins.map((pin) => pin.credentialId),
+    pins.map((pin) => pin.atMs),
+    pins.map((pin) => pin.ip),
+    pins.map((pin) => pin.requestId),
+    pins.map((pin) => pin.tellMerchant),
+  ];
+  if (sql === WRITE_PINS_AND_MORE)
+    columns.push(
+      pins.map((pin) => pin.jti ?? '-'),
+      pins.map((pin) => pin.jtiExpiresAtMs),
+      pins.map((pin) => pin.keep),
+    );
+  const [[written] = [null]] = await db.query<[string | null]>(name, sql, columns.map(plainArray));
   const done = new Set(written?.split(','));
   return asked.map(({ cardNo }) => done.has(cardNo));
+}
+
+async function findRecent(db: Database, merchantId: number, cardNo: string, count: number): Promise<RecentPin[]> {
+  const rows = await db.query<[Buffer, Buffer, number]>(
+    'find-recent-pins',
+    `select prv, salt, key_version from
+       (select version, prv, salt, key_version from pins where merchant_id = $1 and card_no = $2
+        union select version, prv, salt, key_version from pin_history where merchant_id = $1 and card_no = $2) recent
+      order by version desc limit $3`,
+    [merchantId, cardNo, count],
+  );
+  return rows.map(([prv, salt, keyVersion]) => ({ prv, salt, keyVersion }));
+}
+
+async function findPersonal(db: Database, merchantId: number, cardholderNo: string): Promise<Buffer | undefined> {
+  const [row] = await db.query<[Buffer | null]>(
+    'find-personal',
+    'select personal_wrapped from cardholders where merchant_id = $1 and cardholder_no = $2',
+    [merchantId, cardholderNo],
+  );
+  return row?.[0] ?? undefined;
+}
+
+/** Forgets numbers that no envelope could use any more. */
+export async function forgetUsedJtis(db: Database, nowMs: number): Promise<void> {
+  await db.query('forget-jtis', 'delete from used_jtis where expires_at < to_timestamp($1::bigint / 1000.0)', [nowMs]);
 }
 
 /**

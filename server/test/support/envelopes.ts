@@ -1,0 +1,28 @@
+import { createSecretKey } from 'node:crypto';
+import { CompactEncrypt, importJWK, type JWK } from 'jose';
+import { sealEcb } from '../../src/crypto/ecb-envelope.ts';
+import { boundKey } from '../../src/pins/pin-envelope.ts';
+import { SANDBOX_SECRET } from './sandbox.ts';
+
+/** Seals a PIN into the `bound` envelope, as a merchant's server does. */
+export function sealBound(
+  pin: string,
+  timestamp: string,
+  { cardNo = 'C202605220001', cardholderNo = 'U202605220001', secret = SANDBOX_SECRET } = {},
+): string {
+  const key = createSecretKey(Buffer.from(secret, 'utf8'));
+  return sealEcb(boundKey(key, { cardNo, cardholderNo, timestamp }), pin);
+}
+
+export interface JweOptions {
+  header?: Record<string, unknown>;
+  /** Instead of the claims. */
+  payload?: string;
+}
+
+/** Seals a PIN into the `jwe` envelope, as a cardholder's browser does. */
+export async function sealJwe(jwk: JWK, claims: Record<string, unknown>, { header, payload }: JweOptions = {}): Promise<string> {
+  return new CompactEncrypt(new TextEncoder().encode(payload ?? JSON.stringify(claims)))
+    .setProtectedHeader({ alg: 'ECDH-ES+A256KW', enc: 'A256GCM', kid: jwk.kid as string, ...header })
+    .encrypt(await importJWK(jwk, (header?.alg as string | undefined) ?? 'ECDH-ES+A256KW'));
+}
