@@ -7,6 +7,7 @@ import { cardRoutes } from './cards/routes.ts';
 import { codeOf, textOf } from './errors.ts';
 import { answerFault, outcomeOf, sendFailure } from './http/envelope.ts';
 import { healthRoutes } from './http/health.ts';
+import { issuerRoutes } from './issuer/routes.ts';
 import { documentApi, serveDocuments } from './openapi.ts';
 import { jwksRoutes, pinRoutes } from './pins/routes.ts';
 import type { Services } from './services.ts';
@@ -57,7 +58,7 @@ export async function buildApp(services: Services): Promise<App> {
     else done();
   });
   app.addHook('onResponse', (request, reply, done) => {
-    const { caller } = request;
+    const { caller, issuer } = request;
     request.log.info(
       {
         requestId: request.id,
@@ -68,6 +69,7 @@ export async function buildApp(services: Services): Promise<App> {
         ms: Math.round(reply.elapsedTime * 10) / 10,
         ip: request.ip,
         ...(caller && { merchant: caller.merchantNo, credential: caller.credentialId }),
+        ...(issuer && { issuer: issuer.issuerNo }),
       },
       'request',
     );
@@ -76,6 +78,7 @@ export async function buildApp(services: Services): Promise<App> {
   app.setErrorHandler(answerFault);
   // Absent outside the gate, whatever the type says: only a gated scope's handlers may read it.
   app.decorateRequest('caller');
+  app.decorateRequest('issuer');
 
   await documentApi(app);
   const methodsOf = collectMethods(app);
@@ -96,11 +99,12 @@ export async function buildApp(services: Services): Promise<App> {
     },
     { prefix: '/open-api/v1' },
   );
+  await app.register(issuerRoutes(services), { prefix: '/issuer' });
   await app.register(jwksRoutes(services));
   await app.register(healthRoutes(services));
   refuseOtherMethods(app, methodsOf);
   await serveDocuments(app);
-  app.addHook('onClose', async () => services.callers.stop());
+  app.addHook('onClose', async () => services.gate.stop());
   endConnections(app);
   return app;
 }

@@ -1,9 +1,10 @@
 import type { Origin } from './auth/authenticate.ts';
 import type { Queryable } from './db/database.ts';
+import type { IssuerOrigin } from './issuer/authenticate.ts';
 
 /*
- * What happened to what, by whom. One chain a card and one a merchant: each record's hash covers the hash before it,
- * so that a change, a gap or a new order shows. The row that holds the chain's head is locked by the statement that
+ * What happened to what, by whom. One chain a card, a merchant and an issuer, and one of the platform's own: each record's hash
+ * covers the hash before it, so that a change, a gap or a new order shows. The row that holds the chain's head is locked by the statement that
  * appends, and the hash is computed there. PIN sets append in their own shared statement (pins/store.ts), by the same rule.
  */
 
@@ -15,15 +16,62 @@ export type AuditAction =
   | 'card_unfrozen'
   | 'card_deleted'
   | 'pin_set'
+  | 'pin_verified'
+  | 'pin_unblocked'
   | 'merchant_created'
   | 'merchant_updated'
   | 'credential_created'
-  | 'credential_updated';
+  | 'credential_updated'
+  | 'issuer_created'
+  | 'issuer_updated'
+  | 'zone_key_imported'
+  | 'zone_key_destroyed'
+  | 'personal_supplied'
+  | 'key_rotated'
+  | 'key_destroyed'
+  | 'key_component_imported'
+  | 'key_exported'
+  | 'keys_rewrapped'
+  | 'audit_pruned';
 
-/** What a record says of who did it: a merchant's request, or the operator at the command line. */
-export function detailsOf(by: Origin | 'operator' | 'sandbox', more: Record<string, unknown> = {}): string {
-  const who = typeof by === 'string' ? { by } : { credential_id: by.credentialId, ip: by.ip, request_id: by.requestId };
+/** What a record says of who did it: a merchant's or an issuer's request, or the operator at the command line. */
+export function detailsOf(by: Origin | IssuerOrigin | 'operator' | 'sandbox', more: Record<string, unknown> = {}): string {
+  const who =
+    typeof by === 'string'
+      ? { by }
+      : { ...('issuerNo' in by ? { issuer: by.issuerNo } : { credential_id: by.credentialId }), ip: by.ip, request_id: by.requestId };
   return JSON.stringify({ ...who, ...more });
+}
+
+/** Whose chain: the row that holds its head, and how its records name it. No card number has a colon. */
+const OWNERS = {
+  card: { table: 'cards', merchantId: 'merchant_id', cardNo: 'card_no', row: 'merchant_id = $4 and card_no = $5' },
+  merchant: { table: 'merchants', merchantId: 'merchant_id', cardNo: "''", row: 'merchant_id = $4' },
+  issuer: { table: 'issuers', merchantId: '0', cardNo: "'issuer:' || issuer_no", row: 'issuer_id = $4' },
+  platform: { table: 'installation', merchantId: '0', cardNo: "''", row: 'one' },
+} as const;
+
+/** Locks the chain's head, computes the hash on it, appends. */
+async function append(
+  tx: Queryable,
+  owner: keyof typeof OWNERS,
+  key: unknown[],
+  atMs: number,
+  action: AuditAction,
+  details: string,
+): Promise<void> {
+  const { table, merchantId, cardNo, row } = OWNERS[owner];
+  await tx.query(
+    `audit-${owner}`,
+    `with head as (
+       update ${table} set audit_count = audit_count + 1,
+              audit_head = audit_hash(audit_head, ${merchantId}, ${cardNo}, audit_count + 1, $1, $2, $3)
+        where ${row}
+       returning ${merchantId} as merchant_id, ${cardNo} as card_no, audit_count, audit_head)
+     insert into audit_records (merchant_id, card_no, seq, at, action, details, hash)
+     select merchant_id, card_no, audit_count, to_timestamp($1::bigint / 1000.0), $2, $3, audit_head from head`,
+    [atMs, action, details, ...key],
+  );
 }
 
 /** Appends to a card's chain. Runs in the transaction of the change. */
@@ -35,30 +83,20 @@ export async function auditCard(
   action: AuditAction,
   details: string,
 ): Promise<void> {
-  await tx.query(
-    'audit-card',
-    `with head as (
-       update cards set audit_count = audit_count + 1,
-              audit_head = audit_hash(audit_head, merchant_id, card_no, audit_count + 1, $3, $4, $5)
-        where merchant_id = $1 and card_no = $2
-       returning audit_count, audit_head)
-     insert into audit_records (merchant_id, card_no, seq, at, action, details, hash)
-     select $1, $2, audit_count, to_timestamp($3::bigint / 1000.0), $4, $5, audit_head from head`,
-    [merchantId, cardNo, atMs, action, details],
-  );
+  await append(tx, 'card', [merchantId, cardNo], atMs, action, details);
 }
 
 /** Appends to a merchant's own chain: what operators did to it and to its credentials. */
 export async function auditMerchant(tx: Queryable, merchantId: number, atMs: number, action: AuditAction, details: string): Promise<void> {
-  await tx.query(
-    'audit-merchant',
-    `with head as (
-       update merchants set audit_count = audit_count + 1,
-              audit_head = audit_hash(audit_head, merchant_id, '', audit_count + 1, $2, $3, $4)
-        where merchant_id = $1
-       returning audit_count, audit_head)
-     insert into audit_records (merchant_id, card_no, seq, at, action, details, hash)
-     select $1, '', audit_count, to_timestamp($2::bigint / 1000.0), $3, $4, audit_head from head`,
-    [merchantId, atMs, action, details],
-  );
+  await append(tx, 'merchant', [merchantId], atMs, action, details);
+}
+
+/** Appends to an issuer's chain: its credential, its keys, and what it supplied. */
+export async function auditIssuer(tx: Queryable, issuerId: number, atMs: number, action: AuditAction, details: string): Promise<void> {
+  await append(tx, 'issuer', [issuerId], atMs, action, details);
+}
+
+/** Appends to the platform's own chain: what operators did to keys. */
+export async function auditPlatform(tx: Queryable, atMs: number, action: AuditAction, details: string): Promise<void> {
+  await append(tx, 'platform', [], atMs, action, details);
 }

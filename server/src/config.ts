@@ -25,7 +25,11 @@ export interface Config {
     failedAuthPerMinute: number;
     callsPerCredentialPerMinute: number;
     pinSetsPerCardPerMinute: number;
+    /** PIN blocks that do not parse, on one card or under one zone key; counted in the database. */
+    malformedBlocksPerHour: number;
   };
+  /** Mismatches that block a PIN. */
+  pinTries: number;
   /** Whether concurrent sets share statements; off only to measure what that gives. */
   sharedWrites: boolean;
 }
@@ -88,7 +92,9 @@ export function readConfig(env: Record<string, string | undefined> = process.env
       failedAuthPerMinute: wholeNumber('LIMIT_FAILED_AUTH_PER_MINUTE', sandboxOr(6000, 60), 1, 1_000_000_000),
       callsPerCredentialPerMinute: wholeNumber('LIMIT_CALLS_PER_CREDENTIAL_PER_MINUTE', sandboxOr(600_000, 60_000), 1, 1_000_000_000),
       pinSetsPerCardPerMinute: wholeNumber('LIMIT_PIN_SETS_PER_CARD_PER_MINUTE', sandboxOr(600, 10), 1, 1_000_000_000),
+      malformedBlocksPerHour: wholeNumber('LIMIT_MALFORMED_BLOCKS_PER_HOUR', 10, 1, 1_000_000),
     },
+    pinTries: wholeNumber('PIN_TRIES', 3, 1, 10),
     sharedWrites: oneOf('PINWARD_SHARED_WRITES', ['on', 'off'], 'on') === 'on',
   };
   if (faults.length > 0) throw new ConfigError(faults);

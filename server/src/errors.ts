@@ -90,6 +90,27 @@ const catalogue = {
     'PIN 不符合要求',
     "The `pin` does not open to six digits, or holds three equal or consecutive digits in a row: one answer for all of these. Where one of the merchant's own policies refuses, its reason follows the text.",
   ],
+  pinNotSet: [4018, 'PIN is not set', 'PIN 尚未设置', 'Issuer: a PIN is to be unblocked on a card that has none.'],
+  issuerUnknown: [
+    5001,
+    'Issuer credential missing or invalid',
+    '发卡方凭证缺失或无效',
+    'Issuer: the `Authorization` header holds no bearer secret of an issuer that is enabled, or its client certificate did not come along. One answer for all of these.',
+  ],
+  zoneKeyUnknown: [
+    5002,
+    'Zone key does not exist',
+    '区域密钥不存在',
+    'Issuer: no zone key of this issuer has the label, or it was destroyed.',
+  ],
+  keyBlockRefused: [
+    5003,
+    'Key block is not acceptable',
+    '密钥块不可接受',
+    'Issuer: the key block is not of version B or D, does not open under the protection key, or holds no PIN encryption key. One answer for all of these.',
+  ],
+  labelTaken: [5004, 'Label is in use', '标签已被使用', 'Issuer: a key of this label is or was there. New keys take new labels.'],
+  cardholderMissing: [2002, 'Cardholder does not exist', '持卡人不存在', "No cardholder of the issuer's merchants has this number."],
   physicalOnly: [4017, 'Only physical cards are supported', '仅支持实体卡', 'The call is for physical cards and this one is virtual.'],
 } as const satisfies Record<string, readonly [code: number, english: string, chinese: string, when: string]>;
 

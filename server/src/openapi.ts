@@ -4,6 +4,7 @@ import type { FastifyInstance } from 'fastify';
 import { version } from './version.ts';
 
 const GATED = '/open-api/';
+const ISSUER = '/issuer/';
 const GET_TOKEN = '/open-api/v1/merchant/token';
 
 interface Operation {
@@ -28,9 +29,42 @@ export async function documentApi(app: FastifyInstance): Promise<void> {
       },
       tags: [{ name: 'Authentication' }, { name: 'Cards' }, { name: 'Operation' }],
     },
+    // The issuer's API has a document of its own.
+    transform: ({ schema, url }) => ({ schema: url.startsWith(ISSUER) ? ({ ...schema, hide: true } as typeof schema) : schema, url }),
     transformObject: (given) =>
       'openapiObject' in given ? (complete(given.openapiObject as unknown as Document) as never) : given.swaggerObject,
   });
+}
+
+/** The same for the issuer's routes: registered in their scope, so that it sees no others. */
+export async function documentIssuerApi(scope: FastifyInstance): Promise<void> {
+  await scope.register(swagger, {
+    decorator: 'issuerSwagger' as never,
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'Pinward issuer API',
+        version,
+        description:
+          'For the bank or processor behind the cards. Failures come with HTTP 200 and a `code` other than 0; docs/errors.md lists them.',
+      },
+      components: { securitySchemes: { issuer: { type: 'http', scheme: 'bearer' } } },
+      security: [{ issuer: [] }],
+      tags: [{ name: 'PIN' }, { name: 'Zone keys' }, { name: 'Cardholders' }],
+    },
+    transformObject: (given) => {
+      if (!('openapiObject' in given)) return given.swaggerObject;
+      const document = given.openapiObject as unknown as Document;
+      for (const operations of Object.values(document.paths)) for (const operation of Object.values(operations)) addFailure(operation);
+      return addFailureSchema(document) as never;
+    },
+  });
+}
+
+export function serveIssuerDocument(scope: FastifyInstance): void {
+  scope.get('/openapi.json', { schema: { hide: true } as object }, async () =>
+    (scope as unknown as { issuerSwagger(): object }).issuerSwagger(),
+  );
 }
 
 /** The page loads what it is made of from here, and nothing from anywhere else. */
@@ -56,17 +90,25 @@ function complete(document: Document): Document {
     if (!path.startsWith(GATED)) continue;
     for (const operation of Object.values(operations)) {
       operation.parameters = [...gateHeaders(path !== GET_TOKEN), ...(operation.parameters ?? [])];
-      const ok = operation.responses['200'];
-      const content = ok?.content?.['application/json'];
-      if (ok === undefined || content === undefined) continue;
-      ok.description = 'Success, or a failure with its code';
-      ok.headers = {
-        'X-Request-Id': { schema: { type: 'string' } },
-        'Retry-After': { description: 'Seconds; with code 1009', schema: { type: 'integer' } },
-      };
-      content.schema = { oneOf: [content.schema, FAILURE] };
+      addFailure(operation);
     }
   }
+  return addFailureSchema(document);
+}
+
+function addFailure(operation: Operation): void {
+  const ok = operation.responses['200'];
+  const content = ok?.content?.['application/json'];
+  if (ok === undefined || content === undefined) return;
+  ok.description = 'Success, or a failure with its code';
+  ok.headers = {
+    'X-Request-Id': { schema: { type: 'string' } },
+    'Retry-After': { description: 'Seconds; with code 1009', schema: { type: 'integer' } },
+  };
+  content.schema = { oneOf: [content.schema, FAILURE] };
+}
+
+function addFailureSchema(document: Document): Document {
   document.components = {
     ...document.components,
     schemas: {

@@ -1,7 +1,7 @@
 import type { Queryable } from '../db/database.ts';
 
 /** What a merchant can be told of. It hears of an action only if it takes it. */
-export const CALLBACK_ACTIONS = ['Card_update', 'Pin_set'] as const;
+export const CALLBACK_ACTIONS = ['Card_update', 'Pin_set', 'Pin_blocked', 'Pin_unblocked'] as const;
 export type CallbackAction = (typeof CALLBACK_ACTIONS)[number];
 
 /** Stores an event for delivery, in the transaction of the change that it tells of. */

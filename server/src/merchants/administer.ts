@@ -150,16 +150,16 @@ export async function changeAllowlist(
   });
 }
 
-function requireName(name: string): void {
+export function requireName(name: string): void {
   if (name.trim() === '') throw new OperatorError('a merchant needs a name');
 }
 
-function requireEntries(entries: string[]): void {
+export function requireEntries(entries: string[]): void {
   const fault = entries.find((entry) => !isAllowlistEntry(entry));
   if (fault !== undefined) throw new OperatorError(`${fault} is neither an IP address nor a CIDR block`);
 }
 
-function randomText(length: number): string {
+export function randomText(length: number): string {
   let text = '';
   for (let i = 0; i < length; i++) text += ALPHABET[randomInt(ALPHABET.length)];
   return text;

@@ -1,10 +1,13 @@
-import { auditCard, auditMerchant, detailsOf } from '../audit.ts';
+import { auditCard, auditIssuer, auditMerchant, detailsOf } from '../audit.ts';
 import { insertCardholder } from '../cardholders/store.ts';
 import { insertCard, panIdentity } from '../cards/store.ts';
+import { keyCheckValue } from '../crypto/key-check-value.ts';
 import type { Database, Queryable } from '../db/database.ts';
+import { secretHashOf } from '../issuer/authenticate.ts';
+import { bindIssuer, insertIssuer, insertIssuerKey, issuerKeyIdentity } from '../issuer/store.ts';
 import type { Keys } from '../keys/keys.ts';
 import { disableCredential, insertCredential, insertMerchant, secretIdentity, updateMerchant } from '../merchants/store.ts';
-import { cardholders, cards, credentials, EXPIRY_YYMM, merchants } from './world.ts';
+import { cardholders, cards, credentials, EXPIRY_YYMM, ISSUER, merchants } from './world.ts';
 
 /** The sandbox world's own birthday, so that lists look the same on every machine. */
 const BORN_MS = Date.UTC(2026, 4, 22);
@@ -32,6 +35,7 @@ export async function resetSandbox(db: Database, keys: Keys): Promise<void> {
       `truncate cards, pins, pin_history, used_jtis, audit_records, audit_heads, audit_signings, audit_checkpoints, callback_events, cardholders,
                 credentials, issuer_keys, key_components, issuer_merchants, issuers, merchants restart identity`,
     );
+    await tx.query('reset-platform-chain', 'update installation set audit_count = 0, audit_head = default');
     await makeWorld(tx, keys);
   });
 }
@@ -58,6 +62,15 @@ async function makeWorld(tx: Queryable, keys: Keys): Promise<void> {
     if (disabled) await disableCredential(tx, apiKey);
     await auditMerchant(tx, merchantId, BORN_MS, 'credential_created', detailsOf('sandbox', { api_key: apiKey }));
   }
+  const issuerId = await insertIssuer(tx, { ...ISSUER, secretHash: secretHashOf(ISSUER.secret), clientCert: undefined });
+  for (const { merchantNo } of merchants) await bindIssuer(tx, issuerId, merchantNo);
+  for (const { kind, label, algorithm, bytes } of ISSUER.keys) {
+    const key = Buffer.from(bytes, 'hex');
+    const keyWrapped = await keys.kek.wrap(key, issuerKeyIdentity(issuerId, kind, label));
+    const kcv = keyCheckValue(algorithm, key);
+    await insertIssuerKey(tx, issuerId, { kind, label, algorithm, kcv, keyWrapped, createdAtMs: BORN_MS });
+  }
+  await auditIssuer(tx, issuerId, BORN_MS, 'issuer_created', detailsOf('sandbox', { name: ISSUER.name }));
   for (const { merchantNo, cardholderNo } of cardholders) {
     await insertCardholder(tx, {
       merchantId: merchantIdOf(merchantNo),

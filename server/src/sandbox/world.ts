@@ -68,6 +68,28 @@ export const credentials: SandboxCredential[] = [
   },
 ];
 
+/** The issuer of all the sandbox's cards, and its keys. Public, so that a newcomer can set a PIN and see it verified. */
+export const ISSUER = {
+  issuerNo: 'I202605220001',
+  name: 'Sandbox issuer',
+  secret: 'sandbox_issuer_key',
+  ipAllowlist: LOCAL_ALLOWLIST,
+  keys: [
+    {
+      kind: 'zpk',
+      label: 'sandbox_zpk',
+      algorithm: 'AES-256',
+      bytes: '53414E44424F582D5A4F4E452D50494E2D4B45592D30313233343536373839AB',
+    },
+    {
+      kind: 'kbpk',
+      label: 'sandbox_kbpk',
+      algorithm: 'AES-256',
+      bytes: '53414E44424F582D4B45592D424C4F434B2D50524F54454354494F4E2D303132',
+    },
+  ],
+} as const;
+
 export const cardholders = [
   { merchantNo: SANDBOX_MERCHANT_NO, cardholderNo: 'U202605220001' },
   { merchantNo: SANDBOX_MERCHANT_NO, cardholderNo: 'U202605220002' },
