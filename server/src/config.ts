@@ -2,7 +2,11 @@ import { readFileSync, statSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import type { KekSource } from './keys/key-file.ts';
+import type { HsmConfig } from './keys/pkcs11.ts';
 import { Secret } from './secret.ts';
+
+type SoftwareKek = Exclude<KekSource, { kind: 'hsm' }>;
+type KekConfig = SoftwareKek | { kind: 'hsm'; hsm: HsmConfig };
 
 /** Everything that the environment decides, read once and frozen. Only this file reads the environment. */
 export interface Config {
@@ -15,7 +19,9 @@ export interface Config {
   databaseUrl: Secret<string> | undefined;
   keyFile: string;
   /** Undefined in sandbox mode: then a key is made at the first start and kept in the data directory. */
-  kek: KekSource | undefined;
+  kek: KekConfig | undefined;
+  /** What the key file is sealed with so far, for `keys rotate kek` alone. */
+  oldKek: SoftwareKek | undefined;
   /** Addresses and CIDR blocks of proxies whose `X-Forwarded-For` counts. */
   trustProxy: string[];
   logLevel: string;
@@ -72,9 +78,11 @@ export function readConfig(env: Record<string, string | undefined> = process.env
   if (databaseUrl !== '' && !/^postgres(ql)?:\/\//.test(databaseUrl))
     faults.push('DATABASE_URL is to begin with postgres:// or postgresql://');
   if (production && databaseUrl === '') faults.push('DATABASE_URL is missing: production mode needs a PostgreSQL server');
-  const kek = readKek(env, faults);
-  if (production && kek === 'none')
-    faults.push('a key-encryption key is missing: set PINWARD_KEK (64 hex digits), PINWARD_KEK_FILE or PINWARD_KEK_PASSPHRASE');
+  const kek = readKek(env, 'PINWARD_KEK', faults) ?? readHsm(env, faults);
+  if (production && kek === undefined)
+    faults.push(
+      'a key-encryption key is missing: set PINWARD_KEK (64 hex digits), PINWARD_KEK_FILE or PINWARD_KEK_PASSPHRASE, or PINWARD_PKCS11_MODULE for an HSM',
+    );
   const sandboxOr = (sandbox: number, live: number): number => (production ? live : sandbox);
 
   const config: Config = {
@@ -84,7 +92,8 @@ export function readConfig(env: Record<string, string | undefined> = process.env
     dataDir,
     databaseUrl: databaseUrl === '' ? undefined : new Secret(databaseUrl),
     keyFile: resolve(text('PINWARD_KEY_FILE', resolve(dataDir, 'keys.json'))),
-    kek: kek === 'none' || kek === 'faulty' ? undefined : kek,
+    kek,
+    oldKek: readKek(env, 'PINWARD_OLD_KEK', faults),
     trustProxy: readProxies(text('TRUST_PROXY', ''), faults),
     logLevel: oneOf('LOG_LEVEL', LOG_LEVELS, 'info'),
     accessTokenLifetimeMs: wholeNumber('ACCESS_TOKEN_LIFETIME_SECONDS', 86_400, 1, 2_592_000) * 1000,
@@ -101,30 +110,45 @@ export function readConfig(env: Record<string, string | undefined> = process.env
   return Object.freeze(config);
 }
 
-function readKek(env: Record<string, string | undefined>, faults: string[]): KekSource | 'none' | 'faulty' {
-  const names = ['PINWARD_KEK', 'PINWARD_KEK_FILE', 'PINWARD_KEK_PASSPHRASE'].filter((name) => env[name]?.trim());
-  if (names.length === 0) return 'none';
+function readKek(env: Record<string, string | undefined>, prefix: string, faults: string[]): SoftwareKek | undefined {
+  const all = [prefix, `${prefix}_FILE`, `${prefix}_PASSPHRASE`, ...(prefix === 'PINWARD_KEK' ? ['PINWARD_PKCS11_MODULE'] : [])];
+  const names = all.filter((name) => env[name]?.trim());
   const [name] = names;
-  const value = env[name as string]?.trim() ?? '';
-  if (names.length > 1) {
-    faults.push(`only one of ${names.join(', ')} may be set`);
-    return 'faulty';
-  }
-  if (name === 'PINWARD_KEK_PASSPHRASE') {
-    if (value.length < 16) faults.push('PINWARD_KEK_PASSPHRASE is to have at least 16 characters');
+  if (name === undefined || name === 'PINWARD_PKCS11_MODULE') return undefined;
+  const value = env[name]?.trim() ?? '';
+  if (names.length > 1) faults.push(`only one of ${names.join(', ')} may be set`);
+  if (name === `${prefix}_PASSPHRASE`) {
+    if (value.length < 16) faults.push(`${name} is to have at least 16 characters`);
     return { kind: 'passphrase', passphrase: new Secret(value) };
   }
-  const hex = name === 'PINWARD_KEK' ? value : readKekFile(value, faults);
+  const hex = name === prefix ? value : readSecretFile(name, value, faults);
   if (hex !== undefined && !/^[0-9A-Fa-f]{64}$/.test(hex)) faults.push(`${name} is to hold 64 hex digits (32 bytes)`);
   return { kind: 'key', key: new Secret(Buffer.from(hex ?? '', 'hex')) };
 }
 
-function readKekFile(path: string, faults: string[]): string | undefined {
+function readHsm(env: Record<string, string | undefined>, faults: string[]): KekConfig | undefined {
+  const text = (name: string): string | undefined => env[name]?.trim() || undefined;
+  const module = text('PINWARD_PKCS11_MODULE');
+  if (module === undefined) return undefined;
+  const [label, slot] = [text('PINWARD_PKCS11_TOKEN'), text('PINWARD_PKCS11_SLOT')];
+  if ((label === undefined) === (slot === undefined))
+    faults.push('PINWARD_PKCS11_TOKEN (a label) or PINWARD_PKCS11_SLOT (a number) is to be set, one of them');
+  if (slot !== undefined && !/^\d{1,15}$/.test(slot)) faults.push('PINWARD_PKCS11_SLOT is to be a number');
+  const [pin, pinFile] = [text('PINWARD_PKCS11_PIN'), text('PINWARD_PKCS11_PIN_FILE')];
+  if ((pin === undefined) === (pinFile === undefined))
+    faults.push('PINWARD_PKCS11_PIN or PINWARD_PKCS11_PIN_FILE is to be set, one of them');
+  const labelPrefix = text('PINWARD_PKCS11_LABEL') ?? 'pinward';
+  if (!/^[A-Za-z0-9_-]{1,32}$/.test(labelPrefix)) faults.push('PINWARD_PKCS11_LABEL is to have 1 to 32 letters, digits, - and _');
+  const secret = pin ?? (pinFile === undefined ? '' : (readSecretFile('PINWARD_PKCS11_PIN_FILE', pinFile, faults) ?? ''));
+  return { kind: 'hsm', hsm: { module, token: slot === undefined ? (label ?? '') : Number(slot), pin: new Secret(secret), labelPrefix } };
+}
+
+function readSecretFile(name: string, path: string, faults: string[]): string | undefined {
   try {
-    if ((statSync(path).mode & 0o077) !== 0) faults.push('PINWARD_KEK_FILE is to be readable by its owner alone (chmod 600)');
+    if ((statSync(path).mode & 0o077) !== 0) faults.push(`${name} is to be readable by its owner alone (chmod 600)`);
     return readFileSync(path, 'utf8').trim();
   } catch (error) {
-    faults.push(`PINWARD_KEK_FILE cannot be read (${(error as NodeJS.ErrnoException).code})`);
+    faults.push(`${name} cannot be read (${(error as NodeJS.ErrnoException).code})`);
     return undefined;
   }
 }

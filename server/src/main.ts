@@ -4,10 +4,12 @@ import { buildApp } from './app.ts';
 import { type Config, ConfigError, readConfig } from './config.ts';
 import { InUseError } from './db/embedded.ts';
 import { SchemaError } from './db/migrate.ts';
+import { keepHouse } from './housekeeping.ts';
 import { KeyFileError } from './keys/key-file.ts';
+import { HsmError } from './keys/pkcs11.ts';
 import { createLog } from './log.ts';
 import { OperatorError } from './merchants/administer.ts';
-import { operatorProgram } from './operator.ts';
+import { operatorProgram } from './operator/program.ts';
 import { InstallationError, openPlatform } from './platform.ts';
 import { greeting } from './sandbox/greeting.ts';
 import { buildServices } from './services.ts';
@@ -24,11 +26,14 @@ async function serve(): Promise<void> {
     if (error instanceof InUseError) throw new InUseError(await whatRuns(runningFile, config));
     throw error;
   });
-  const app = await buildApp(buildServices({ config, clock: Date.now, log, db: platform.db, keys: platform.keys }));
+  const services = buildServices({ config, clock: Date.now, log, db: platform.db, keys: platform.keys });
+  const app = await buildApp(services);
+  const house = keepHouse(services);
 
   let stopping: Promise<void> | undefined;
   const stop = async (): Promise<void> => {
     await app.close();
+    await house.stop();
     await rm(runningFile, { force: true });
     await platform.close();
   };
@@ -78,7 +83,9 @@ async function whatRuns(runningFile: string, config: Config): Promise<string> {
 
 /** Faults that whoever started us can mend are told in words; all others with their stack. */
 function fail(error: unknown): never {
-  const told = [ConfigError, KeyFileError, SchemaError, InUseError, InstallationError, OperatorError].some((kind) => error instanceof kind);
+  const told = [ConfigError, KeyFileError, HsmError, SchemaError, InUseError, InstallationError, OperatorError].some(
+    (kind) => error instanceof kind,
+  );
   const { code, message, stack, syscall } = error as NodeJS.ErrnoException;
   let text = told ? message : (stack ?? message ?? String(error));
   if (code === 'EADDRINUSE' || code === 'EACCES' || code === 'EADDRNOTAVAIL') text = `cannot listen: ${message}; set HOST and PORT`;

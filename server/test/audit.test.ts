@@ -1,11 +1,15 @@
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
-import { after, before, test } from 'node:test';
+import { createHash, createPublicKey, randomUUID, verify } from 'node:crypto';
+import { after, before, describe, test } from 'node:test';
+import { exportAudit } from '../src/audit/export-audit.ts';
+import { pruneAudit } from '../src/audit/prune-audit.ts';
+import { signAuditHeads } from '../src/audit/sign-heads.ts';
+import { verifyAudit } from '../src/audit/verify-audit.ts';
 import { changeAllowlist, changeMerchant, createCredential, endCredential } from '../src/merchants/administer.ts';
 import { pinBody, seal } from './support/sandbox.ts';
 import { merchantOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
 
-type Record = [merchantId: number, cardNo: string, seq: number, atMs: number, action: string, details: string, hash: Buffer];
+type Row = [merchantId: number, cardNo: string, seq: number, atMs: number, action: string, details: string, hash: Buffer];
 
 let platform: TestPlatform;
 before(async () => {
@@ -15,7 +19,7 @@ after(() => platform.close());
 
 /** Reads every chain and computes its hashes anew, by the words of the schema and not by its code. */
 async function verifyChains(): Promise<number> {
-  const records = await platform.db.query<Record>(
+  const records = await platform.db.query<Row>(
     'records',
     'select merchant_id, card_no, seq, (extract(epoch from at) * 1000)::bigint, action, details, hash from audit_records order by merchant_id, card_no, seq',
   );
@@ -30,7 +34,9 @@ async function verifyChains(): Promise<number> {
   }
   const owners = await platform.db.query<[number, string, number, Buffer]>(
     'heads',
-    `select merchant_id, card_no, audit_count, audit_head from cards union all select merchant_id, '', audit_count, audit_head from merchants`,
+    `select * from (select merchant_id, card_no, audit_count, audit_head from cards union all select merchant_id, '', audit_count, audit_head from merchants
+      union all select 0, 'issuer:' || issuer_no, audit_count, audit_head from issuers union all select 0, '', audit_count, audit_head from installation
+     ) o where audit_count > 0`,
   );
   assert.equal(owners.length, heads.size);
   for (const [merchantId, cardNo, count, head] of owners)
@@ -112,32 +118,169 @@ test('the database refuses to change or delete a record', async () => {
 });
 
 const LAST = `card_no = 'C202605220003' and seq = 3`;
-const tamperings: [what: string, sql: string][] = [
-  ['other words', `update audit_records set details = replace(details, '127.0.0.1', '192.0.2.1') where ${LAST}`],
-  ['another action', `update audit_records set action = 'card_frozen' where ${LAST}`],
-  ['another time', `update audit_records set at = at + interval '1 millisecond' where ${LAST}`],
-  ['another merchant', `update audit_records set merchant_id = 2 where ${LAST}`],
-  ['a record too few', `delete from audit_records where ${LAST}`],
+const CARD = 'card C202605220003 of merchant M202605220001';
+const ALTERED = new RegExp(`^${CARD}: record 3 was altered, or is in another's place$`);
+const tamperings: [what: string, sql: string, named: RegExp][] = [
+  ['other words', `update audit_records set details = replace(details, '127.0.0.1', '192.0.2.1') where ${LAST}`, ALTERED],
+  ['another action', `update audit_records set action = 'card_frozen' where ${LAST}`, ALTERED],
+  ['another time', `update audit_records set at = at + interval '1 millisecond' where ${LAST}`, ALTERED],
+  ['another merchant', `update audit_records set merchant_id = 2 where ${LAST}`, new RegExp(`^${CARD}: record 3 is missing$`)],
+  ['a record too few', `delete from audit_records where ${LAST}`, new RegExp(`^${CARD}: record 3 is missing$`)],
   [
     'the last record too few',
     `delete from audit_records where card_no = 'C202605220003' and seq = (select max(seq) from audit_records where card_no = 'C202605220003')`,
+    new RegExp(`^${CARD}: the records after 6 are missing, up to 7$`),
+  ],
+  [
+    'a record too many',
+    `insert into audit_records select merchant_id, card_no, 8, at, action, details, audit_hash(hash, merchant_id, card_no, 8, (extract(epoch from at) * 1000)::bigint, action, details) from audit_records where card_no = 'C202605220003' and seq = 7`,
+    new RegExp(`^${CARD}: there are 1 records more than were written$`),
   ],
   [
     'two records exchanged',
     `update audit_records set seq = 7 - seq + 100 where card_no = 'C202605220003' and seq in (3, 4);
     update audit_records set seq = seq - 100 where seq > 100`,
+    ALTERED,
   ],
   [
     'letters moved from one column to the next',
     `update audit_records set action = action || left(details, 1), details = substr(details, 2) where ${LAST}`,
+    ALTERED,
   ],
 ];
-for (const [what, sql] of tamperings) {
-  test(`whoever gets around that and leaves ${what} breaks the chain`, async () => {
+for (const [what, sql, named] of tamperings) {
+  test(`whoever gets around that and leaves ${what} breaks the chain, and audit verify names the place`, async () => {
     await platform.db.script(`create table kept as table audit_records; alter table audit_records disable trigger user; ${sql}`);
     await assert.rejects(verifyChains(), assert.AssertionError);
+    const { breaks } = await verifyAudit(platform.db, platform.keys);
+    assert.match(breaks[0] as string, named);
     await platform.db.script(`delete from audit_records; insert into audit_records table kept; drop table kept;
       alter table audit_records enable trigger user`);
     await verifyChains();
+    assert.deepEqual((await verifyAudit(platform.db, platform.keys)).breaks, []);
   });
 }
+
+/** What an attacker does who may write everything in the database: a chain that is whole again, over other words. */
+const REWRITE = [
+  'alter table audit_records disable trigger user',
+  `do $$ declare r record; h bytea := decode(repeat('00', 32), 'hex'); begin
+    for r in select * from audit_records where card_no = 'C202605220003' order by seq loop
+      h := audit_hash(h, r.merchant_id, r.card_no, r.seq, (extract(epoch from r.at) * 1000)::bigint, r.action, replace(r.details, '127.0.0.1', '192.0.2.1'));
+      update audit_records set details = replace(details, '127.0.0.1', '192.0.2.1'), hash = h where card_no = r.card_no and seq = r.seq;
+    end loop;
+    update cards set audit_head = h where card_no = 'C202605220003';
+  end $$`,
+];
+
+describe('signed heads', () => {
+  const sign = () => signAuditHeads(platform.db, platform.keys, () => platform.clock.now);
+  const breaks = async () => (await verifyAudit(platform.db, platform.keys)).breaks;
+
+  test('cover every chain that changed, once', async () => {
+    const [[chains] = [0]] = await platform.db.query<[number]>(
+      'chains',
+      'select count(distinct (merchant_id, card_no)) from audit_records',
+    );
+    assert.equal(await sign(), chains);
+    assert.equal(await sign(), 0, 'nothing has changed since');
+    assert.equal((await merchantOf(platform).call('POST', '/card/pin/set', pinBody('902847'))).code, 0);
+    assert.equal(await sign(), 1);
+    assert.deepEqual(await breaks(), []);
+    assert.equal((await verifyAudit(platform.db, platform.keys)).signings, 2);
+  });
+
+  test('of two processes that sign at once one does', async () => {
+    await merchantOf(platform).call('POST', '/card/pin/set', pinBody('142536'));
+    const signed = await Promise.all([sign(), sign(), sign()]);
+    assert.deepEqual(signed.sort(), [0, 0, 1]);
+  });
+
+  const inTransaction = async (statements: string[], named: RegExp) => {
+    await platform.db
+      .transaction(async (tx) => {
+        for (const [i, statement] of statements.entries()) await tx.query(`tamper ${randomUUID()} ${i}`, statement);
+        assert.match((await verifyAudit(tx, platform.keys)).breaks[0] as string, named);
+        throw new Error('undo');
+      })
+      .catch((error: Error) => assert.equal(error.message, 'undo', error.stack));
+    assert.deepEqual(await breaks(), []);
+  };
+
+  test('show that a chain was rewritten from its start to its end, head and all', () =>
+    inTransaction(REWRITE, /C202605220003 .*: record 7 is not the one whose hash was signed on .*: the chain was rewritten$/));
+  test('show that a chain was cut, head and all', () =>
+    inTransaction(
+      [
+        'alter table audit_records disable trigger user',
+        `delete from audit_records where card_no = 'C202605220003' and seq > 5`,
+        `update cards set audit_count = 5, audit_head = (select hash from audit_records where card_no = 'C202605220003' and seq = 5)
+          where card_no = 'C202605220003'`,
+      ],
+      /C202605220003 .*: the records after 5 are missing: record 7 was signed$/,
+    ));
+  const other = /^signing 1 of .*: its heads are not those that were signed$/;
+  test('cannot be changed', () => inTransaction([`update audit_heads set hash = sha256(hash) where card_no = 'C202605220003'`], other));
+  test('cannot be left out', () => inTransaction([`delete from audit_heads where card_no = 'C202605220003'`], other));
+  test('cannot be signed by somebody else', () =>
+    inTransaction(
+      ['update audit_signings set signature = sha256(signature) || sha256(signature) where signing_id = 2'],
+      /^signing 2 of .*: its signature is not good$/,
+    ));
+  test('cannot be taken away as a whole, but for the last', () =>
+    inTransaction(
+      ['delete from audit_heads where signing_id = 2', 'delete from audit_signings where signing_id = 2'],
+      /^signing 2: it is missing$/,
+    ));
+});
+
+test('an export holds every record, and whoever has it can prove the heads with the public key in it', async () => {
+  const lines: Record<string, string | number>[] = [];
+  for await (const line of exportAudit(platform.db, platform.keys, 0)) lines.push(JSON.parse(line));
+  const [[count] = [0]] = await platform.db.query<[number]>('count', 'select count(*) from audit_records');
+  assert.equal(lines.filter(({ type }) => type === 'record').length, count);
+  const [signing] = lines.filter(({ type }) => type === 'signing');
+  const heads = lines.filter((line) => line.type === 'head' && line.signing_id === 1);
+  assert.equal(heads.length, signing?.chains);
+  // By the words of docs/operating.md, and not by the platform's code.
+  const field = (value: string | number | Buffer): Buffer => {
+    const bytes = typeof value === 'number' ? Buffer.alloc(8) : Buffer.from(value as Buffer);
+    if (typeof value === 'number') bytes.writeBigInt64BE(BigInt(value));
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(bytes.length);
+    return Buffer.concat([length, bytes]);
+  };
+  const digest = createHash('sha256').update(
+    Buffer.concat(['pinward/audit-signing/v1', 1, Number(signing?.at), Buffer.alloc(32)].map(field)),
+  );
+  for (const head of heads)
+    digest.update(
+      Buffer.concat([Number(head.merchant_id), String(head.card_no), Number(head.seq), Buffer.from(String(head.hash), 'hex')].map(field)),
+    );
+  const digested = digest.digest();
+  assert.equal(digested.toString('hex'), signing?.digest);
+  const text = Buffer.concat(['pinward/audit-heads/v1', 1, Number(signing?.at), Number(signing?.chains), digested].map(field));
+  const key = createPublicKey({ key: Buffer.from(String(signing?.public_key), 'base64'), format: 'der', type: 'spki' });
+  assert.ok(verify(null, text, key, Buffer.from(String(signing?.signature), 'base64')));
+});
+
+test('old records can be taken away: a signed checkpoint stands in for them, and what comes after still verifies', async () => {
+  const now = () => platform.clock.now;
+  platform.clock.now += 100 * 86_400_000;
+  const merchant = merchantOf(platform);
+  for (const pin of ['142536', '902847']) assert.equal((await merchant.call('POST', '/card/pin/set', pinBody(pin))).code, 0);
+  const gone = await pruneAudit(platform.db, platform.keys, now, now() - 86_400_000);
+  assert.ok(gone > 20, `${gone} records`);
+  const verdict = await verifyAudit(platform.db, platform.keys);
+  assert.deepEqual(verdict.breaks, []);
+  assert.equal(verdict.records, 3, 'two sets, and the record of the pruning itself');
+  await merchant.call('POST', '/card/status/update', { card_no: 'C202605220003', status: 'Activated' });
+  assert.deepEqual((await verifyAudit(platform.db, platform.keys)).breaks, [], 'a chain of which nothing was left goes on');
+
+  await platform.db.script(`update audit_checkpoints set seq = seq - 1 where card_no = 'C202605220001'`);
+  assert.match(
+    (await verifyAudit(platform.db, platform.keys)).breaks[0] as string,
+    /C202605220001 .*: the checkpoint at record \d+ is not signed$/,
+  );
+  await assert.rejects(platform.db.script(`delete from audit_records where card_no = 'C202605220001'`), /append-only/);
+});

@@ -51,12 +51,13 @@ test('empty and blank variables count as absent, and blanks around a value for n
 
 test('production has tighter limits than a sandbox, and both can be set', () => {
   const production = { PINWARD_MODE: 'production', DATABASE_URL: 'postgres://where', PINWARD_KEK: HEX };
-  const limits = { failedAuthPerMinute: 60, callsPerCredentialPerMinute: 60_000, pinSetsPerCardPerMinute: 10 };
+  const limits = { failedAuthPerMinute: 60, callsPerCredentialPerMinute: 60_000, pinSetsPerCardPerMinute: 10, malformedBlocksPerHour: 10 };
   assert.deepEqual(readConfig(production).limits, limits);
   assert.deepEqual(readConfig({}).limits, {
     failedAuthPerMinute: 6_000,
     callsPerCredentialPerMinute: 600_000,
     pinSetsPerCardPerMinute: 600,
+    malformedBlocksPerHour: 10,
   });
   for (const env of [{}, production])
     assert.equal(readConfig({ ...env, LIMIT_PIN_SETS_PER_CARD_PER_MINUTE: '3' }).limits.pinSetsPerCardPerMinute, 3);

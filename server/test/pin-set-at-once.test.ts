@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
-import { auditCard, detailsOf } from '../src/audit.ts';
+import { auditCard, detailsOf } from '../src/audit/append.ts';
 import { openDatabase, type Queryable } from '../src/db/database.ts';
 import { type Card, FIRST_CARD, validPin } from './support/calls.ts';
 import { addCards } from './support/more-cards.ts';

@@ -42,7 +42,9 @@ try {
   await createKeyFile(keyFile, testKek, new Date(), { cvv: Buffer.from(SANDBOX_CVK, 'hex') });
   const db = openDatabase({ url: urlOfDatabase(serverUrl, template), connections: 2 });
   await migrate(db);
-  await seedSandbox(db, keysOf(await openKeyFile(keyFile, testKek), Date.now));
+  const keys = keysOf(await openKeyFile(keyFile, testKek), Date.now);
+  await db.query('install', `insert into installation (mode, key_file_id) values ('sandbox', $1)`, [keys.keyFileId]);
+  await seedSandbox(db, keys);
   await db.close();
 
   status = await new Promise<number>((resolve) => {

@@ -1,5 +1,5 @@
 import { timingSafeEqual } from 'node:crypto';
-import { auditCard, detailsOf } from '../audit.ts';
+import { auditCard, detailsOf } from '../audit/append.ts';
 import type { Origin } from '../auth/authenticate.ts';
 import type { Caller } from '../auth/callers.ts';
 import { judgeDigits, openEcb } from '../crypto/ecb-envelope.ts';

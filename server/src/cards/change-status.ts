@@ -1,4 +1,4 @@
-import { type AuditAction, auditCard, detailsOf } from '../audit.ts';
+import { type AuditAction, auditCard, detailsOf } from '../audit/append.ts';
 import type { Origin } from '../auth/authenticate.ts';
 import type { Caller } from '../auth/callers.ts';
 import { appendEvent } from '../callbacks/store.ts';

@@ -1,4 +1,4 @@
-import { auditIssuer, detailsOf } from '../audit.ts';
+import { auditIssuer, detailsOf } from '../audit/append.ts';
 import type { Database } from '../db/database.ts';
 import { OperatorError, randomText, requireEntries, requireName } from '../merchants/administer.ts';
 import { Secret } from '../secret.ts';

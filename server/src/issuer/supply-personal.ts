@@ -1,4 +1,4 @@
-import { auditIssuer, detailsOf } from '../audit.ts';
+import { auditIssuer, detailsOf } from '../audit/append.ts';
 import { personalIdentity } from '../cardholders/store.ts';
 import { ApiError } from '../errors.ts';
 import type { Services } from '../services.ts';

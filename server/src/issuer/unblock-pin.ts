@@ -1,4 +1,4 @@
-import { auditCard, detailsOf } from '../audit.ts';
+import { auditCard, detailsOf } from '../audit/append.ts';
 import { appendEvent } from '../callbacks/store.ts';
 import { ApiError } from '../errors.ts';
 import type { Services } from '../services.ts';

@@ -1,5 +1,5 @@
 import { timingSafeEqual } from 'node:crypto';
-import { auditCard, detailsOf } from '../audit.ts';
+import { auditCard, detailsOf } from '../audit/append.ts';
 import { panIdentity } from '../cards/store.ts';
 import { decipherPinBlock, PinBlockError, type PinBlockFormat } from '../crypto/pin-block.ts';
 import { randomBytesPooled } from '../crypto/random.ts';

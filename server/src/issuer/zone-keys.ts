@@ -1,5 +1,5 @@
 import { createSecretKey } from 'node:crypto';
-import { auditIssuer, detailsOf } from '../audit.ts';
+import { auditIssuer, detailsOf } from '../audit/append.ts';
 import { KeyBlockError, unwrapKeyBlock } from '../crypto/key-block.ts';
 import { KEY_BYTES, type KeyAlgorithm, keyCheckValue } from '../crypto/key-check-value.ts';
 import type { PinKey } from '../crypto/pin-block.ts';

@@ -165,6 +165,11 @@ async function perform(c: PKCS11, session: Handle, request: HsmRequest): Promise
       ]);
       return Buffer.alloc(0);
     }
+    case 'destroy': {
+      c.C_DestroyObject(session, keyOf(c, session, label));
+      keys.delete(label);
+      return Buffer.alloc(0);
+    }
     case 'close':
       return Buffer.alloc(0);
   }

@@ -23,6 +23,7 @@ export interface Hsm {
   makeAesKey(label: string): Promise<string>;
   makeHmacKey(label: string): Promise<string>;
   aesCheckValue(label: string): Promise<string>;
+  destroy(label: string): Promise<void>;
   /** Whether the token cannot be reached, rather than having refused something. */
   isGone(error: unknown): boolean;
   close(): Promise<void>;
@@ -41,7 +42,7 @@ export class HsmError extends Error {
 /** What the worker is asked, and what it answers. `data` moves over to the worker, which wipes it. */
 export interface HsmRequest {
   id: number;
-  op: 'seal' | 'open' | 'mac' | 'cmac' | 'make-aes' | 'make-hmac' | 'close';
+  op: 'seal' | 'open' | 'mac' | 'cmac' | 'make-aes' | 'make-hmac' | 'destroy' | 'close';
   label: string;
   data: Uint8Array;
   identity: string;
@@ -142,6 +143,9 @@ export async function openHsm(config: HsmConfig): Promise<Hsm> {
       return checkValue(await ask('mac', label, ZEROS));
     },
     aesCheckValue,
+    async destroy(label) {
+      await ask('destroy', label);
+    },
     isGone: (error) => error instanceof HsmError && error.gone,
     async close() {
       await ask('close', '').catch(() => {}); // one that is gone cannot say goodbye

@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto';
-import { auditMerchant, detailsOf } from '../audit.ts';
+import { auditMerchant, detailsOf } from '../audit/append.ts';
 import { isAllowlistEntry } from '../auth/ip-allowlist.ts';
 import type { Database } from '../db/database.ts';
 import type { Keys } from '../keys/keys.ts';

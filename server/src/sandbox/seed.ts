@@ -1,4 +1,4 @@
-import { auditCard, auditIssuer, auditMerchant, detailsOf } from '../audit.ts';
+import { auditCard, auditIssuer, auditMerchant, detailsOf } from '../audit/append.ts';
 import { insertCardholder } from '../cardholders/store.ts';
 import { insertCard, panIdentity } from '../cards/store.ts';
 import { keyCheckValue } from '../crypto/key-check-value.ts';

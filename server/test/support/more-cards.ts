@@ -1,4 +1,4 @@
-import { auditCard, detailsOf } from '../../src/audit.ts';
+import { auditCard, detailsOf } from '../../src/audit/append.ts';
 import { insertCard, panIdentity } from '../../src/cards/store.ts';
 import type { Database } from '../../src/db/database.ts';
 import type { Keys } from '../../src/keys/keys.ts';

@@ -1,6 +1,6 @@
-import type { Origin } from './auth/authenticate.ts';
-import type { Queryable } from './db/database.ts';
-import type { IssuerOrigin } from './issuer/authenticate.ts';
+import type { Origin } from '../auth/authenticate.ts';
+import type { Queryable } from '../db/database.ts';
+import type { IssuerOrigin } from '../issuer/authenticate.ts';
 
 /*
  * What happened to what, by whom. One chain a card, a merchant and an issuer, and one of the platform's own: each record's hash
@@ -61,7 +61,7 @@ async function append(
   details: string,
 ): Promise<void> {
   const { table, merchantId, cardNo, row } = OWNERS[owner];
-  await tx.query(
+  const appended = await tx.query(
     `audit-${owner}`,
     `with head as (
        update ${table} set audit_count = audit_count + 1,
@@ -69,9 +69,10 @@ async function append(
         where ${row}
        returning ${merchantId} as merchant_id, ${cardNo} as card_no, audit_count, audit_head)
      insert into audit_records (merchant_id, card_no, seq, at, action, details, hash)
-     select merchant_id, card_no, audit_count, to_timestamp($1::bigint / 1000.0), $2, $3, audit_head from head`,
+     select merchant_id, card_no, audit_count, to_timestamp($1::bigint / 1000.0), $2, $3, audit_head from head returning 1`,
     [atMs, action, details, ...key],
   );
+  if (appended.length !== 1) throw new Error(`there is no ${owner} whose chain the record ${action} belongs to`);
 }
 
 /** Appends to a card's chain. Runs in the transaction of the change. */

@@ -1,73 +1,23 @@
 import { text as readAll } from 'node:stream/consumers';
-import { Command, InvalidArgumentError, Option } from 'commander';
-import { CALLBACK_ACTIONS } from './callbacks/store.ts';
-import { readConfig } from './config.ts';
-import { isDuplicate } from './db/database.ts';
-import { migrate } from './db/migrate.ts';
-import { createKeyFile } from './keys/key-file.ts';
-import { changeAllowlist, changeMerchant, createCredential, createMerchant, endCredential, OperatorError } from './merchants/administer.ts';
-import { type IntegrationMode, listCredentials, listMerchants, type MerchantChange } from './merchants/store.ts';
-import type { PinRuns } from './pins/pin-policy.ts';
-import { openDatabaseOf, openPlatform, type Platform } from './platform.ts';
-import { resetSandbox } from './sandbox/seed.ts';
-import { Secret } from './secret.ts';
-import { version } from './version.ts';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { CALLBACK_ACTIONS } from '../callbacks/store.ts';
+import {
+  changeAllowlist,
+  changeEnvelopes,
+  changeMerchant,
+  createCredential,
+  createMerchant,
+  endCredential,
+  OperatorError,
+} from '../merchants/administer.ts';
+import { type IntegrationMode, listCredentials, listMerchants, type MerchantChange } from '../merchants/store.ts';
+import { PIN_ENVELOPES, type PinEnvelope } from '../pins/pin-envelope.ts';
+import { PIN_POLICIES, type PolicySettings } from '../pins/pin-policies.ts';
+import type { PinRuns } from '../pins/pin-policy.ts';
+import { Secret } from '../secret.ts';
+import { print, printTable, withPlatform } from './output.ts';
 
-/** The command line of operators. `serve` is main.ts's; everything else runs, prints and ends. */
-export function operatorProgram(serve: () => Promise<void>): Command {
-  const program = new Command('pinward-server').description('Pinward, a card-issuing open platform').version(version).showHelpAfterError();
-  program.command('serve').description('run the platform').action(serve);
-
-  program
-    .command('migrate')
-    .description('bring the database to the schema of this program')
-    .action(async () => {
-      const { db, close } = await openDatabaseOf(readConfig());
-      try {
-        const names = await migrate(db);
-        print(names.length === 0 ? 'nothing to do: the schema is up to date' : names.map((name) => `applied ${name}`).join('\n'));
-      } finally {
-        await close();
-      }
-    });
-
-  const keys = program.command('keys').description('the key file');
-  keys
-    .command('init')
-    .description('make the key file, with a fresh key for each purpose')
-    .action(async () => {
-      const { kek, keyFile, mode } = readConfig();
-      if (kek === undefined)
-        throw new OperatorError(mode === 'sandbox' ? 'the sandbox makes its keys at its first start' : 'a key-encryption key is missing');
-      try {
-        await createKeyFile(keyFile, kek, new Date());
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code === 'EEXIST')
-          throw new OperatorError(`there is a key file at ${keyFile} already; nothing was changed`);
-        throw error;
-      }
-      print(`made ${keyFile}\nKeep a copy: without it, and the key-encryption key, the database cannot be used.`);
-    });
-
-  addMerchantCommands(program);
-  addCredentialCommands(program);
-
-  program
-    .command('sandbox')
-    .description('the sandbox world')
-    .command('reset')
-    .description('bring the sandbox world back as new')
-    .action(() =>
-      withPlatform(async ({ db, keys: platformKeys, config }) => {
-        if (config.mode !== 'sandbox') throw new OperatorError('there is no sandbox in production mode; nothing was changed');
-        await resetSandbox(db, platformKeys);
-        print('the sandbox is as new');
-      }),
-    );
-  return program;
-}
-
-function addMerchantCommands(program: Command): void {
+export function addMerchantCommands(program: Command): void {
   const merchant = program.command('merchant').description('merchants');
   const pinRuns = () => new Option('--pin-runs <reading>', 'whether 8-9-0 is a run').choices(['arithmetic', 'keypad']);
   const callbacks = () =>
@@ -95,7 +45,11 @@ function addMerchantCommands(program: Command): void {
     );
   merchant.command('list').action(() =>
     withPlatform(async ({ db }) => {
-      printTable(['merchant', 'name', 'status', 'mode', 'pin runs', 'callbacks', 'credentials'], await listMerchants(db));
+      const rows = await listMerchants(db);
+      printTable(
+        ['merchant', 'name', 'status', 'mode', 'pin runs', 'callbacks', 'credentials', 'pin policies'],
+        rows.map((row) => [...row.slice(0, 7), policiesText(row[7], row[8])]),
+      );
     }),
   );
   merchant
@@ -103,19 +57,27 @@ function addMerchantCommands(program: Command): void {
     .option('--name <name>')
     .addOption(pinRuns())
     .addOption(callbacks())
+    .addOption(
+      new Option(
+        '--pin-policy <settings...>',
+        `NAME=off, warn or refuse, of ${PIN_POLICIES.join(', ')}; history with a number: history=refuse:4 looks at the last four PINs`,
+      ).argParser(readPolicies),
+    )
     .option('--enable', 'bring a disabled merchant back; its credentials must fetch new tokens')
-    .action((merchantNo: string, options: { name?: string; pinRuns?: PinRuns; callbacks?: string[]; enable?: boolean }) =>
-      withPlatform(async (platform) => {
-        const change: MerchantChange = {
-          ...(options.name !== undefined && { name: options.name }),
-          ...(options.pinRuns !== undefined && { pinRuns: options.pinRuns }),
-          ...(options.callbacks !== undefined && { callbackActions: options.callbacks }),
-          ...(options.enable && { status: 'Active' as const }),
-        };
-        if (Object.keys(change).length === 0) throw new OperatorError('nothing to change was given');
-        await changeMerchant(platform, merchantNo, change);
-        print(`${merchantNo} updated`);
-      }),
+    .action(
+      (merchantNo: string, options: { name?: string; pinRuns?: PinRuns; callbacks?: string[]; pinPolicy?: Policies; enable?: boolean }) =>
+        withPlatform(async (platform) => {
+          const change: MerchantChange = {
+            ...(options.name !== undefined && { name: options.name }),
+            ...(options.pinRuns !== undefined && { pinRuns: options.pinRuns }),
+            ...(options.callbacks !== undefined && { callbackActions: options.callbacks }),
+            ...options.pinPolicy,
+            ...(options.enable && { status: 'Active' as const }),
+          };
+          if (Object.keys(change).length === 0) throw new OperatorError('nothing to change was given');
+          await changeMerchant(platform, merchantNo, change);
+          print(`${merchantNo} updated`);
+        }),
     );
   merchant.command('disable <merchant>').action((merchantNo: string) =>
     withPlatform(async (platform) => {
@@ -125,7 +87,7 @@ function addMerchantCommands(program: Command): void {
   );
 }
 
-function addCredentialCommands(program: Command): void {
+export function addCredentialCommands(program: Command): void {
   const credential = program.command('credential').description("merchants' credentials");
   credential
     .command('create')
@@ -156,16 +118,29 @@ function addCredentialCommands(program: Command): void {
       withPlatform(async ({ db }) => {
         const rows = await listCredentials(db, options.merchant);
         printTable(
-          ['Api-Key', 'merchant', 'status', 'expires', 'allowlist', 'created'],
-          rows.map(([apiKey, merchantNo, status, expiresAt, allowlist, createdAt]) => [
+          ['Api-Key', 'merchant', 'status', 'expires', 'allowlist', 'created', 'envelope', 'minimum'],
+          rows.map(([apiKey, merchantNo, status, expiresAt, allowlist, createdAt, envelope, minimum]) => [
             apiKey,
             merchantNo,
             status,
             expiresAt?.toISOString() ?? 'never',
             allowlist,
             createdAt.toISOString(),
+            envelope,
+            minimum,
           ]),
         );
+      }),
+    );
+  credential
+    .command('envelope <api-key>')
+    .description("how the credential's PINs travel, and the weakest envelope that is taken")
+    .addOption(new Option('--default <envelope>', 'meant where a call does not say').choices([...PIN_ENVELOPES]))
+    .addOption(new Option('--minimum <envelope>', 'weaker ones are refused').choices([...PIN_ENVELOPES]))
+    .action((apiKey: string, options: { default?: PinEnvelope; minimum?: PinEnvelope }) =>
+      withPlatform(async (platform) => {
+        const { envelope, minimum } = await changeEnvelopes(platform, apiKey, { envelope: options.default, minimum: options.minimum });
+        print(`${apiKey}: ${envelope}, and nothing weaker than ${minimum}`);
       }),
     );
   credential.command('disable <api-key>').action((apiKey: string) =>
@@ -187,21 +162,6 @@ function addCredentialCommands(program: Command): void {
     );
 }
 
-async function withPlatform(
-  work: (platform: Platform & { config: ReturnType<typeof readConfig>; now: () => number }) => Promise<void>,
-): Promise<void> {
-  const config = readConfig();
-  const platform = await openPlatform(config);
-  try {
-    await work({ ...platform, config, now: Date.now });
-  } catch (error) {
-    if (isDuplicate(error)) throw new OperatorError('that exists already; nothing was changed');
-    throw error;
-  } finally {
-    await platform.close();
-  }
-}
-
 function readActions(given: string): string[] {
   const actions = given === 'none' ? [] : given.split(',');
   const unknown = actions.find((action) => !(CALLBACK_ACTIONS as readonly string[]).includes(action));
@@ -217,18 +177,26 @@ function readTime(given: string): number {
   return ms;
 }
 
-function print(text: string): void {
-  process.stdout.write(`${text}\n`);
+/** What `--pin-policy` changes. */
+type Policies = Pick<MerchantChange, 'pinPolicies' | 'pinHistory'>;
+
+const MOST_HISTORY = 24;
+const USUAL_HISTORY = 4;
+
+function readPolicies(given: string, before: Policies | undefined): Policies {
+  const [, name = '', mode, , count] = /^([a-z-]+)=(off|warn|refuse)(:(\d{1,2}))?$/.exec(given) ?? [];
+  const known = (PIN_POLICIES as readonly string[]).includes(name);
+  const history = Number(count ?? USUAL_HISTORY);
+  if (!known || mode === undefined || (count !== undefined && name !== 'history') || history < 1 || history > MOST_HISTORY)
+    throw new InvalidArgumentError(`Wanted is NAME=off, warn or refuse, of ${PIN_POLICIES.join(', ')}; history=MODE:1 to ${MOST_HISTORY}.`);
+  return {
+    ...before,
+    pinPolicies: { ...before?.pinPolicies, [name]: mode },
+    ...(name === 'history' && { pinHistory: mode === 'off' ? 0 : history }),
+  };
 }
 
-function printTable(head: string[], rows: unknown[][]): void {
-  const lines = [head, ...rows.map((row) => row.map((cell) => (Array.isArray(cell) ? cell.join(' ') || '-' : String(cell))))];
-  const widths = head.map((_, column) => Math.max(...lines.map((line) => (line[column] ?? '').length)));
-  for (const line of lines)
-    print(
-      line
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-        .join('  ')
-        .trimEnd(),
-    );
+function policiesText(policies: PolicySettings, history: number): string {
+  const inForce = Object.entries(policies).filter(([, mode]) => mode !== 'off');
+  return inForce.map(([name, mode]) => `${name}=${mode}${name === 'history' ? `:${history}` : ''}`).join(' ') || '-';
 }

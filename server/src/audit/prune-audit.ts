@@ -1,0 +1,39 @@
+import type { Database } from '../db/database.ts';
+import type { Keys } from '../keys/keys.ts';
+import { auditPlatform, detailsOf } from './append.ts';
+import { signCheckpoint } from './chain.ts';
+import { signAuditHeads } from './sign-heads.ts';
+import { type ChainHead, type ChainName, deleteThrough, lastBefore, putCheckpoint, readHeads } from './store.ts';
+
+const CHAINS_AT_ONCE = 100;
+
+/**
+ * Takes records from before a time away, and leaves a signed checkpoint in each chain from which its later records still verify.
+ * All heads are signed first. Gives how many records went.
+ */
+export async function pruneAudit(db: Database, keys: Keys, now: () => number, beforeMs: number): Promise<number> {
+  await signAuditHeads(db, keys, now);
+  let gone = 0;
+  let after: ChainName = { merchantId: -1, cardNo: '' };
+  for (;;) {
+    const heads = await readHeads(db, after, CHAINS_AT_ONCE);
+    for (const head of heads) gone += await pruneChain(db, keys, head, now(), beforeMs);
+    const last = heads.at(-1);
+    if (last === undefined) break;
+    after = last;
+  }
+  const details = detailsOf('operator', { before: new Date(beforeMs).toISOString(), records: gone });
+  if (gone > 0) await db.transaction((tx) => auditPlatform(tx, now(), 'audit_pruned', details));
+  return gone;
+}
+
+async function pruneChain(db: Database, keys: Keys, { merchantId, cardNo }: ChainHead, atMs: number, beforeMs: number): Promise<number> {
+  return db.transaction(async (tx) => {
+    const last = await lastBefore(tx, { merchantId, cardNo }, beforeMs);
+    if (last === undefined) return 0;
+    const subject = { merchantId, cardNo, ...last, atMs };
+    const { version, key } = keys.auditHead;
+    await putCheckpoint(tx, { ...subject, keyVersion: version, signature: signCheckpoint(key, subject) });
+    return deleteThrough(tx, subject, last.seq);
+  });
+}

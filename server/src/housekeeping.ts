@@ -1,0 +1,40 @@
+import { signAuditHeads } from './audit/sign-heads.ts';
+import { lastSigning } from './audit/store.ts';
+import { forgetUsedJtis } from './pins/store.ts';
+import type { Services } from './services.ts';
+
+const EVERY_MS = 60_000;
+const SIGN_EVERY_MS = 86_400_000;
+
+/**
+ * What a platform does by itself, on every process alike: forgets one-use numbers that have expired, and once a day signs the heads of
+ * the audit chains (of several processes one does). A fault is logged and tried again the next minute.
+ */
+export function keepHouse({ db, keys, clock, log }: Services): { stop(): Promise<void> } {
+  let working: Promise<void> | undefined;
+
+  async function work(): Promise<void> {
+    try {
+      await forgetUsedJtis(db, clock());
+      const last = await lastSigning(db);
+      if (last !== undefined && clock() - last.atMs < SIGN_EVERY_MS) return;
+      const chains = await signAuditHeads(db, keys, clock);
+      if (chains > 0) log.info({ chains }, 'audit heads signed');
+    } catch (err) {
+      log.error({ err }, 'housekeeping failed');
+    }
+  }
+
+  const timer = setInterval(() => {
+    working ??= work().finally(() => {
+      working = undefined;
+    });
+  }, EVERY_MS);
+  timer.unref();
+  return {
+    async stop() {
+      clearInterval(timer);
+      await working;
+    },
+  };
+}
