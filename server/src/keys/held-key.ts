@@ -6,7 +6,7 @@ import { openGcm, sealGcm } from '../crypto/aes-gcm.ts';
  * ever used through this; the promises are the HSM's.
  */
 export interface HeldKey {
-  /** AES-256-GCM: IV ‖ ciphertext ‖ tag, bound to the identity. */
+  /** AES-256-GCM, bound to the identity. */
   seal(plain: Uint8Array, identity: string): Promise<Buffer>;
   open(sealed: Uint8Array, identity: string): Promise<Buffer>;
   /** HMAC-SHA-256. */

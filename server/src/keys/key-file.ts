@@ -229,7 +229,7 @@ export async function newKey({ file, kek, hsm }: Maker, purpose: Purpose, now: D
   const record = { purpose, version, algorithm, created_at: now.toISOString(), active_from: activeFrom.toISOString() };
   if (purpose === 'pin-verify' && hsm !== undefined && bytes === undefined) {
     const label = `${hsm.labelPrefix}-${purpose}-${version}-${file.id.slice(0, 8)}`;
-    return { ...record, kcv: await hsm.makeHmacKey(label), hsm_label: label };
+    return { ...record, kcv: await hsm.makeKey(label), hsm_label: label };
   }
   const clear = bytes ?? randomKey(algorithm);
   try {
@@ -260,7 +260,7 @@ export function clearBytes({ key }: OpenKey): Buffer | undefined {
 export async function newKek(source: KekSource, version: number, fileId: string): Promise<{ kek: StoredKeyFile['kek']; held: HeldKey }> {
   if (source.kind === 'hsm') {
     const label = `${source.hsm.labelPrefix}-kek-${version}-${fileId.slice(0, 8)}`;
-    return { kek: { version, kcv: await source.hsm.makeAesKey(label), hsm_label: label }, held: source.hsm.held(label) };
+    return { kek: { version, kcv: await source.hsm.makeKey(label), hsm_label: label }, held: source.hsm.held(label) };
   }
   const scrypt = source.kind === 'passphrase' ? { salt: randomBytes(16).toString('base64'), cost: SCRYPT_COST } : undefined;
   const bytes = kekBytes(source, scrypt);
@@ -278,7 +278,7 @@ async function currentKek(path: string, { kek }: StoredKeyFile, source: KekSourc
   }
   const unfit = new KeyFileError(`the key-encryption key does not fit the key file ${path} (check value ${kek.kcv})`);
   if (source.kind === 'hsm') {
-    if ((await source.hsm.aesCheckValue(kek.hsm_label as string)) !== kek.kcv) throw unfit;
+    if ((await source.hsm.checkValue(kek.hsm_label as string)) !== kek.kcv) throw unfit;
     return source.hsm.held(kek.hsm_label as string);
   }
   const bytes = kekBytes(source, kek.scrypt);

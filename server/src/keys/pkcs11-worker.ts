@@ -1,4 +1,3 @@
-import { randomFillSync } from 'node:crypto';
 import { parentPort, workerData } from 'node:worker_threads';
 import type { Handle, PKCS11 } from 'pkcs11js';
 import type { HsmAnswer, HsmRequest, HsmWorkerData } from './pkcs11.ts';
@@ -9,10 +8,6 @@ import type { HsmAnswer, HsmRequest, HsmWorkerData } from './pkcs11.ts';
  */
 const SESSIONS = 3;
 const RECONNECT_EVERY_MS = 500;
-const IV_BYTES = 12;
-const TAG_BYTES = 16;
-const TAG_BITS = 128;
-const CMAC_BYTES = 16;
 const HMAC_BYTES = 32;
 const KEY_BYTES = 32;
 
@@ -28,7 +23,7 @@ const pkcs11js = await import('pkcs11js').then(
 const p = pkcs11js as NonNullable<typeof pkcs11js>;
 
 /** What the platform needs of a token, by the standard's names. */
-const needed = ['CKM_AES_KEY_GEN', 'CKM_AES_GCM', 'CKM_AES_CMAC', 'CKM_GENERIC_SECRET_KEY_GEN', 'CKM_SHA256_HMAC'] as const;
+const needed = ['CKM_GENERIC_SECRET_KEY_GEN', 'CKM_SHA256_HMAC'] as const;
 
 let cryptoki: PKCS11 | undefined;
 let slot: Handle | undefined;
@@ -97,7 +92,7 @@ function disconnect(): void {
   }
 }
 
-/** Return values after which no session is worth keeping (PKCS#11 v2.40, 5.1). SoftHSM tells a wrong GCM tag as CKR_GENERAL_ERROR. */
+/** Return values after which no session is worth keeping (PKCS#11 v2.40, 5.1). */
 function isGone(error: unknown): boolean {
   const gone = [
     'CKR_DEVICE_ERROR',
@@ -121,34 +116,18 @@ function codeOf(error: unknown): number | undefined {
 }
 
 async function perform(c: PKCS11, session: Handle, request: HsmRequest): Promise<Uint8Array> {
-  const { op, label, data, identity } = request;
+  const { op, label, data } = request;
   const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
   switch (op) {
     case 'mac': {
       c.C_SignInit(session, { mechanism: p.CKM_SHA256_HMAC }, keyOf(c, session, label));
       return c.C_SignAsync(session, bytes, Buffer.alloc(HMAC_BYTES));
     }
-    case 'cmac': {
-      c.C_SignInit(session, { mechanism: p.CKM_AES_CMAC }, keyOf(c, session, label));
-      return c.C_SignAsync(session, bytes, Buffer.alloc(CMAC_BYTES));
-    }
-    case 'seal': {
-      const iv = randomFillSync(Buffer.alloc(IV_BYTES));
-      c.C_EncryptInit(session, gcm(iv, identity), keyOf(c, session, label));
-      return Buffer.concat([iv, await c.C_EncryptAsync(session, bytes, Buffer.alloc(bytes.length + TAG_BYTES))]);
-    }
-    case 'open': {
-      if (bytes.length < IV_BYTES + TAG_BYTES) throw new TokenError('sealed value does not open');
-      c.C_DecryptInit(session, gcm(bytes.subarray(0, IV_BYTES), identity), keyOf(c, session, label));
-      return c.C_DecryptAsync(session, bytes.subarray(IV_BYTES), Buffer.alloc(bytes.length));
-    }
-    case 'make-aes':
-    case 'make-hmac': {
+    case 'make': {
       if (find(c, session, label) !== undefined) throw new TokenError(`the token has a key ${label} already`);
-      const aes = op === 'make-aes';
-      c.C_GenerateKey(session, { mechanism: aes ? p.CKM_AES_KEY_GEN : p.CKM_GENERIC_SECRET_KEY_GEN }, [
+      c.C_GenerateKey(session, { mechanism: p.CKM_GENERIC_SECRET_KEY_GEN }, [
         { type: p.CKA_CLASS, value: p.CKO_SECRET_KEY },
-        { type: p.CKA_KEY_TYPE, value: aes ? p.CKK_AES : p.CKK_GENERIC_SECRET },
+        { type: p.CKA_KEY_TYPE, value: p.CKK_GENERIC_SECRET },
         { type: p.CKA_TOKEN, value: true },
         { type: p.CKA_PRIVATE, value: true },
         { type: p.CKA_SENSITIVE, value: true },
@@ -156,12 +135,6 @@ async function perform(c: PKCS11, session: Handle, request: HsmRequest): Promise
         { type: p.CKA_LABEL, value: label },
         { type: p.CKA_VALUE_LEN, value: KEY_BYTES },
         { type: p.CKA_SIGN, value: true },
-        ...(aes
-          ? [
-              { type: p.CKA_ENCRYPT, value: true },
-              { type: p.CKA_DECRYPT, value: true },
-            ]
-          : []),
       ]);
       return Buffer.alloc(0);
     }
@@ -173,13 +146,6 @@ async function perform(c: PKCS11, session: Handle, request: HsmRequest): Promise
     case 'close':
       return Buffer.alloc(0);
   }
-}
-
-function gcm(iv: Buffer, identity: string) {
-  return {
-    mechanism: p.CKM_AES_GCM,
-    parameter: { type: p.CK_PARAMS_AES_GCM, iv, ivBits: IV_BYTES * 8, aad: Buffer.from(identity, 'utf8'), tagBits: TAG_BITS },
-  };
 }
 
 function keyOf(c: PKCS11, session: Handle, label: string): Handle {
@@ -265,6 +231,7 @@ port.on('message', (request: HsmRequest) => {
 try {
   port.postMessage({ report: connect() });
 } catch (error) {
+  disconnect();
   const text = error instanceof Error ? error.message : String(error);
   port.postMessage({ fault: error instanceof TokenError ? text : `the PKCS#11 module ${module} cannot be used: ${text}` });
 }

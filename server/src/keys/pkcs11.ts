@@ -1,4 +1,8 @@
+import { createSecretKey, type KeyObject } from 'node:crypto';
 import { Worker } from 'node:worker_threads';
+import { openGcm, sealGcm } from '../crypto/aes-gcm.ts';
+import { encodeFields } from '../crypto/encode.ts';
+import { randomBytesPooled } from '../crypto/random.ts';
 import type { Secret } from '../secret.ts';
 import type { HeldKey } from './held-key.ts';
 
@@ -19,10 +23,9 @@ export interface Hsm {
   /** What the token says of itself, and the mechanisms that were probed. For people. */
   readonly report: string;
   held(label: string): HeldKey;
-  /** Each makes a non-extractable key in the token and gives its check value. */
-  makeAesKey(label: string): Promise<string>;
-  makeHmacKey(label: string): Promise<string>;
-  aesCheckValue(label: string): Promise<string>;
+  /** Makes a non-extractable key of 32 bytes for HMAC-SHA-256 in the token, and gives its check value. */
+  makeKey(label: string): Promise<string>;
+  checkValue(label: string): Promise<string>;
   destroy(label: string): Promise<void>;
   /** Whether the token cannot be reached, rather than having refused something. */
   isGone(error: unknown): boolean;
@@ -42,10 +45,9 @@ export class HsmError extends Error {
 /** What the worker is asked, and what it answers. `data` moves over to the worker, which wipes it. */
 export interface HsmRequest {
   id: number;
-  op: 'seal' | 'open' | 'mac' | 'cmac' | 'make-aes' | 'make-hmac' | 'destroy' | 'close';
+  op: 'mac' | 'make' | 'destroy' | 'close';
   label: string;
   data: Uint8Array;
-  identity: string;
 }
 export type HsmAnswer = { id: number; value: Uint8Array } | { id: number; fault: string; gone: boolean };
 export interface HsmWorkerData {
@@ -59,6 +61,7 @@ const CALL_TIMEOUT_MS = 5_000;
 const START_TIMEOUT_MS = 20_000;
 const MOST_WAITING = 10_000;
 const KCV_BYTES = 3;
+const SALT_BYTES = 16;
 const ZEROS = Buffer.alloc(16);
 const NOTHING = Buffer.alloc(0);
 
@@ -68,9 +71,10 @@ const NOTHING = Buffer.alloc(0);
  * calls, at most twice a second, and goes on when it is back.
  */
 export async function openHsm(config: HsmConfig): Promise<Hsm> {
-  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+  // A worker is plain Node, also where this file runs from source: there it takes the built one.
+  const workerFile = import.meta.url.endsWith('.ts') ? '../../dist/keys/pkcs11-worker.js' : './pkcs11-worker.js';
   const workerData: HsmWorkerData = { module: config.module, token: config.token, pin: config.pin.expose() };
-  const worker = new Worker(new URL(`./pkcs11-worker.${extension}`, import.meta.url), { workerData });
+  const worker = new Worker(new URL(workerFile, import.meta.url), { workerData });
   const report = await new Promise<string>((resolve, reject) => {
     const timer = setTimeout(() => reject(new HsmError(`the PKCS#11 module ${config.module} does not answer`)), START_TIMEOUT_MS);
     worker.once('message', (first: { report: string } | { fault: string }) => {
@@ -100,7 +104,7 @@ export async function openHsm(config: HsmConfig): Promise<Hsm> {
     waiting.clear();
   });
 
-  function ask(op: HsmRequest['op'], label: string, given: Uint8Array = NOTHING, identity = ''): Promise<Buffer> {
+  function ask(op: HsmRequest['op'], label: string, given: Uint8Array = NOTHING): Promise<Buffer> {
     if (waiting.size >= MOST_WAITING) return Promise.reject(new HsmError('the HSM is busy', true));
     const id = calls++;
     const data = new Uint8Array(given); // of its own, since it moves over and is wiped there
@@ -120,29 +124,43 @@ export async function openHsm(config: HsmConfig): Promise<Hsm> {
         },
       });
       if (waiting.size === 1) worker.ref();
-      worker.postMessage({ id, op, label, data, identity } satisfies HsmRequest, [data.buffer]);
+      worker.postMessage({ id, op, label, data } satisfies HsmRequest, [data.buffer]);
     });
   }
 
-  const checkValue = (mac: Buffer): string => mac.subarray(0, KCV_BYTES).toString('hex').toUpperCase();
-  const aesCheckValue = async (label: string): Promise<string> => checkValue(await ask('cmac', label, ZEROS));
+  const checkValue = async (label: string): Promise<string> =>
+    (await ask('mac', label, ZEROS)).subarray(0, KCV_BYTES).toString('hex').toUpperCase();
+
+  /**
+   * The key for one value: HMAC-SHA-256 in the token over the value's identity and salt (a KDF in the manner of NIST SP 800-108, with
+   * HMAC as its PRF). So the KEK never leaves, and every token that can do HMAC serves; few can do GCM, and not all ways to one
+   * carry its parameters.
+   */
+  async function valueKey(label: string, salt: Uint8Array, identity: string): Promise<KeyObject> {
+    const bytes = await ask('mac', label, encodeFields(['pinward/kek/v1', identity, salt]));
+    const key = createSecretKey(bytes);
+    bytes.fill(0);
+    return key;
+  }
+
   return {
     labelPrefix: config.labelPrefix,
     report,
     held: (label) => ({
-      seal: (plain, identity) => ask('seal', label, plain, identity),
-      open: (sealed, identity) => ask('open', label, sealed, identity),
+      async seal(plain, identity) {
+        const salt = randomBytesPooled(SALT_BYTES);
+        return Buffer.concat([salt, sealGcm(await valueKey(label, salt, identity), plain, identity)]);
+      },
+      async open(sealed, identity) {
+        return openGcm(await valueKey(label, sealed.subarray(0, SALT_BYTES), identity), sealed.subarray(SALT_BYTES), identity);
+      },
       mac: (message) => ask('mac', label, message),
     }),
-    async makeAesKey(label) {
-      await ask('make-aes', label);
-      return aesCheckValue(label);
+    async makeKey(label) {
+      await ask('make', label);
+      return checkValue(label);
     },
-    async makeHmacKey(label) {
-      await ask('make-hmac', label);
-      return checkValue(await ask('mac', label, ZEROS));
-    },
-    aesCheckValue,
+    checkValue,
     async destroy(label) {
       await ask('destroy', label);
     },

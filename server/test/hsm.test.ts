@@ -1,0 +1,213 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import pino from 'pino';
+import { buildApp } from '../src/app.ts';
+import { readConfig } from '../src/config.ts';
+import { openDatabase } from '../src/db/database.ts';
+import { createKeyFile, openKeyFile } from '../src/keys/key-file.ts';
+import { keysOf } from '../src/keys/keys.ts';
+import { type Hsm, HsmError, openHsm } from '../src/keys/pkcs11.ts';
+import { logOptions } from '../src/log.ts';
+import { resetSandbox } from '../src/sandbox/seed.ts';
+import { Secret } from '../src/secret.ts';
+import { buildServices } from '../src/services.ts';
+import { issuerOf } from './support/issuer.ts';
+import { pinBody } from './support/sandbox.ts';
+import { install, until } from './support/server-process.ts';
+import { noHsm, noRemoteHsm, type RemoteHsm, remoteHsm, type SoftHsm, softHsm } from './support/soft-hsm.ts';
+import { cloneDatabase, merchantOf, TEST_TIME_MS } from './support/test-platform.ts';
+
+const scratch = mkdtempSync(join(tmpdir(), 'pinward-hsm-keys-'));
+after(() => rmSync(scratch, { recursive: true, force: true }));
+
+describe('a token', { skip: noHsm }, () => {
+  let soft: SoftHsm;
+  let hsm: Hsm;
+  before(async () => {
+    soft = softHsm();
+    hsm = await openHsm(soft.config);
+  });
+  after(async () => {
+    await hsm.close();
+    soft.close();
+  });
+
+  test('says what it is and which mechanisms it was found to have', () => {
+    assert.match(hsm.report, /token "pinward-test" \(SoftHSM.*CKM_GENERIC_SECRET_KEY_GEN, CKM_SHA256_HMAC/);
+  });
+
+  test('seals what opens for the same identity and key alone', async () => {
+    await hsm.makeKey('a');
+    await hsm.makeKey('b');
+    const [a, b] = [hsm.held('a'), hsm.held('b')];
+    const plain = randomBytes(100);
+    const sealed = await a.seal(plain, 'row 1');
+    assert.deepEqual(await a.open(sealed, 'row 1'), plain);
+    assert.notDeepEqual(await a.seal(plain, 'row 1'), sealed, 'never the same twice');
+    for (const attempt of [
+      () => a.open(sealed, 'row 2'),
+      () => b.open(sealed, 'row 1'),
+      () => a.open(sealed.subarray(0, 20), 'row 1'),
+      () => hsm.held('c').open(sealed, 'row 1'),
+    ])
+      await assert.rejects(attempt(), (error: Error) => !hsm.isGone(error));
+    for (let at = 0; at < sealed.length; at += 7) {
+      const flipped = Buffer.from(sealed);
+      flipped[at] = (flipped[at] as number) ^ 1;
+      await assert.rejects(a.open(flipped, 'row 1'), /does not open/);
+    }
+  });
+
+  test('computes MACs for many at once, each its own', async () => {
+    await hsm.makeKey('m');
+    const key = hsm.held('m');
+    const messages = Array.from({ length: 300 }, (_, i) => Buffer.from(`message ${i % 100}`));
+    const macs = await Promise.all(messages.map((message) => key.mac(message)));
+    assert.equal(new Set(macs.map((mac) => mac.toString('hex'))).size, 100);
+    for (const [i, mac] of macs.entries()) assert.deepEqual(mac, macs[i % 100]);
+    assert.deepEqual(messages[0], Buffer.from('message 0'), "the caller's own bytes are left for him to wipe");
+  });
+
+  test('makes no key over another, and knows of those that are gone', async () => {
+    await assert.rejects(hsm.makeKey('a'), /has a key a already/);
+    await hsm.destroy('b');
+    await assert.rejects(hsm.held('b').mac(Buffer.alloc(1)), /has no key b/);
+  });
+
+  test('holds the KEK and the PIN verify key of a key file: neither is in it, and it opens nowhere else', async () => {
+    const path = join(scratch, 'in-hsm.json');
+    await createKeyFile(path, { kind: 'hsm', hsm }, new Date());
+    const text = readFileSync(path, 'utf8');
+    const stored = JSON.parse(text) as { kek: { hsm_label: string }; keys: { purpose: string; wrapped?: string; hsm_label?: string }[] };
+    assert.match(stored.kek.hsm_label, /^test-kek-1-/);
+    assert.deepEqual(
+      stored.keys.filter((key) => key.wrapped === undefined).map(({ purpose }) => purpose),
+      ['pin-verify'],
+    );
+    const keys = keysOf(await openKeyFile(path, { kind: 'hsm', hsm }), Date.now);
+    assert.equal((await keys.pinVerify.mac(1, Buffer.from('x'))).length, 32);
+    const wrapped = await keys.kek.wrap(Buffer.from('secret'), 'row');
+    assert.equal((await keys.kek.unwrap(wrapped, 'row')).toString(), 'secret');
+    await assert.rejects(openKeyFile(path, { kind: 'key', key: new Secret(Buffer.alloc(32, 1)) }), /was sealed with an HSM/);
+  });
+});
+
+describe('a token is not opened', { skip: noHsm }, () => {
+  let soft: SoftHsm;
+  before(() => {
+    soft = softHsm();
+  });
+  after(() => soft.close());
+
+  const refused: [what: string, change: (config: SoftHsm['config']) => SoftHsm['config'], words: RegExp][] = [
+    ['another PIN', (config) => ({ ...config, pin: new Secret('00000000') }), /the token "pinward-test" refuses the PIN$/],
+    [
+      'a token that is not there',
+      (config) => ({ ...config, token: 'elsewhere' }),
+      /has no token "elsewhere"; it has: "pinward-test" in slot \d+/,
+    ],
+    ['a slot that is not there', (config) => ({ ...config, token: 12 }), /has no token in slot 12/],
+    ['a module that is none', (config) => ({ ...config, module: '/etc/hostname' }), /module \/etc\/hostname cannot be loaded/],
+  ];
+  for (const [what, change, words] of refused)
+    test(`with ${what}, and that is said without the PIN`, async () => {
+      await assert.rejects(
+        openHsm(change(soft.config)),
+        (error: Error) => error instanceof HsmError && words.test(error.message) && !error.message.includes('48151623'),
+      );
+    });
+});
+
+describe('the platform on an HSM', { skip: noRemoteHsm }, () => {
+  let remote: RemoteHsm;
+  before(async () => {
+    remote = await remoteHsm();
+  });
+  after(() => remote.close());
+
+  test('answers 1001 while it is away, is not ready, writes nothing by halves, and goes on by itself when it is back', async () => {
+    const hsm = await openHsm(remote.config);
+    const path = join(scratch, 'remote.json');
+    await createKeyFile(path, { kind: 'hsm', hsm }, new Date());
+    const keys = keysOf(await openKeyFile(path, { kind: 'hsm', hsm }), Date.now);
+    const database = await cloneDatabase();
+    const db = openDatabase({ url: database.url });
+    await resetSandbox(db, keys);
+    const clock = { now: TEST_TIME_MS };
+    const lines: string[] = [];
+    const log = pino(logOptions('info'), { write: (line: string) => void lines.push(line) });
+    const app = await buildApp(buildServices({ config: readConfig({}), clock: () => clock.now, log, db, keys }));
+    try {
+      const merchant = merchantOf({ app, clock });
+      const issuer = issuerOf({ app });
+      const set = async (pin: string) => (await merchant.call('POST', '/card/pin/set', pinBody(pin))).code;
+      const count = async () =>
+        (await db.query<[number, number]>('count', `select pin_version, audit_count from cards where card_no = 'C202605220001'`))[0];
+      assert.equal(await set('142536'), 0);
+      assert.deepEqual((await issuer.verify('142536')).data, { result: 'match' });
+      const before = await count();
+
+      await remote.goAway();
+      for (const pin of ['902847', '902847', '058291']) assert.equal(await set(pin), 1001);
+      assert.equal((await issuer.verify('142536')).code, 1001);
+      const ready = await app.inject('/readyz');
+      assert.deepEqual([ready.statusCode, ready.json()], [503, { status: 'failed', database: 'ok', keys: 'failed' }]);
+      assert.equal((await app.inject('/healthz')).statusCode, 200);
+      assert.deepEqual(await count(), before, 'nothing was half-done');
+
+      await remote.comeBack();
+      await until('it is ready again', async () => (await app.inject('/readyz')).statusCode === 200);
+      assert.deepEqual((await issuer.verify('142536')).data, { result: 'match' }, 'the PIN is as it was');
+      assert.equal(await set('902847'), 0);
+      assert.deepEqual((await issuer.verify('902847')).data, { result: 'match' });
+
+      await Promise.all([remote.goAway(), ...Array.from({ length: 50 }, () => set('142536'))]);
+      await remote.comeBack();
+      await until('it is ready once more', async () => (await app.inject('/readyz')).statusCode === 200);
+      assert.equal(await set('385016'), 0);
+      assert.ok(lines.some((line) => line.includes('the HSM')) && !lines.some((line) => /48151623|142536|902847/.test(line)));
+    } finally {
+      await app.close();
+      await db.close();
+      await database.drop();
+      await hsm.close();
+    }
+  });
+
+  test('starts from nothing, sets a PIN, verifies it, rotates keys in the HSM, and has its PINs after a restart', async (t) => {
+    const installation = install(t, { env: remote.env });
+    const server = await installation.serve();
+    assert.match(server.stdout(), /the HSM is there: token/);
+    const { remoteMerchant } = await import('./support/calls.ts');
+    assert.equal((await remoteMerchant(server.url).setPin('142536')).code, 0);
+    await server.stop('SIGTERM');
+    const listed = await installation.run(['keys', 'list']);
+    assert.match(listed.stdout, /kek +1 +AES-256 +[0-9A-F]{6} +active +- +pinward-kek-1-/);
+    assert.match(listed.stdout, /pin-verify +1 +HMAC-SHA-256 +[0-9A-F]{6} +active +0 d +pinward-pin-verify-1-/);
+    for (const args of [['rotate', 'pin-verify', '--active-in', '0'], ['rotate', 'kek'], ['rewrap'], ['destroy', 'kek', '1']])
+      assert.equal((await installation.run(['keys', ...args])).status, 0, args.join(' '));
+    assert.match(
+      (await installation.run(['keys', 'export-components', 'pin-verify', '--out', join(scratch, 'shares')])).stderr,
+      /was made in the HSM and cannot leave it/,
+    );
+    const again = await installation.serve();
+    const verify = async (pin: string) => {
+      const { pinBlock } = await import('./support/issuer.ts');
+      const response = await fetch(`${again.url}/issuer/v1/pin/verify`, {
+        method: 'POST',
+        headers: { Authorization: 'Bearer sandbox_issuer_key', 'Content-Type': 'application/json' },
+        body: JSON.stringify({ card_no: 'C202605220001', pin_block: pinBlock(pin), format: 4, zone_key: 'sandbox_zpk' }),
+      });
+      return ((await response.json()) as { data: { result: string } }).data.result;
+    };
+    assert.equal(await verify('142536'), 'match', 'under the old version');
+    assert.equal(await verify('142536'), 'match', 'and, moved by that, under the new one');
+    assert.equal((await remoteMerchant(again.url).setPin('902847')).code, 0);
+    await again.stop('SIGTERM');
+    assert.match((await installation.run(['keys', 'destroy', 'pin-verify', '1'])).stdout, /is destroyed/);
+  });
+});
