@@ -1,10 +1,8 @@
+import { LOCKS } from '../db/advisory-locks.ts';
 import type { Database } from '../db/database.ts';
 import type { Keys } from '../keys/keys.ts';
 import { CHAIN_START, signHeads, startDigest } from './chain.ts';
 import { type ChainHead, fetchUnsigned, insertSigning, lastSigning, openUnsigned } from './store.ts';
-
-/** Of several processes that would sign at once one does. */
-const LOCK = 7_746_273_004;
 
 /**
  * Signs the heads of all chains that changed since they were last signed, as they stand at one moment, without holding up whoever
@@ -14,7 +12,9 @@ export async function signAuditHeads(db: Database, keys: Keys, now: () => number
   return db.session(async (session) => {
     await session.script('begin isolation level repeatable read');
     try {
-      const [[free] = [false]] = await session.query<[boolean]>('signing-lock', 'select pg_try_advisory_xact_lock($1)', [LOCK]);
+      const [[free] = [false]] = await session.query<[boolean]>('signing-lock', 'select pg_try_advisory_xact_lock($1)', [
+        LOCKS.auditSigning,
+      ]);
       if (!free) return await ended(session, 'rollback', 0);
       const previous = await lastSigning(session);
       const signingId = (previous?.signingId ?? 0) + 1;

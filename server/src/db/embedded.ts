@@ -30,6 +30,7 @@ import {
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
+import { LOCKS } from './advisory-locks.ts';
 import { canEnter, nativeFolder, type RunAs, runAs, SHARED_ROOT } from './native.ts';
 
 export interface EmbeddedServer {
@@ -59,8 +60,6 @@ interface Keeper {
   pid: number;
 }
 
-const USERS_LOCK = 7_746_273_002;
-const SERVING_LOCK = 7_746_273_003;
 const ROLE = 'pinward';
 const DATABASE = 'postgres';
 const START_DEADLINE_MS = 60_000;
@@ -112,7 +111,7 @@ export async function openEmbedded(dataDir: string, options: EmbeddedOptions = {
     for (;;) {
       const joined = await connectOrStart(cluster, native, user, settings, deadline);
       try {
-        await joined.client.query('select pg_advisory_lock_shared($1)', [USERS_LOCK]);
+        await joined.client.query('select pg_advisory_lock_shared($1)', [LOCKS.embeddedUsers]);
         // Whoever stops a server ends its own connection with it, which may give us the lock while ours still lives.
         // An answer after the look means that the lock file looked at was this server's, not its successor's.
         const pid = serverPid(cluster);
@@ -157,7 +156,7 @@ export async function openEmbedded(dataDir: string, options: EmbeddedOptions = {
       released = true;
       try {
         await keeper.client.query('select pg_advisory_unlock_all()');
-        const { rows } = await keeper.client.query<{ alone: boolean }>('select pg_try_advisory_lock($1) as alone', [USERS_LOCK]);
+        const { rows } = await keeper.client.query<{ alone: boolean }>('select pg_try_advisory_lock($1) as alone', [LOCKS.embeddedUsers]);
         if (rows[0]?.alone) await stopServer(cluster, keeper.pid);
       } catch {
         // The server is gone already: nothing to let go of.
@@ -332,7 +331,7 @@ function spawnServer(cluster: Cluster, native: string, user: RunAs | undefined, 
 /** A killed platform's lock goes with its connection, which the server may notice a moment later. */
 async function takeServingLock(client: pg.Client): Promise<boolean> {
   for (let attempt = 0; attempt < 20; attempt++) {
-    const { rows } = await client.query<{ taken: boolean }>('select pg_try_advisory_lock($1) as taken', [SERVING_LOCK]);
+    const { rows } = await client.query<{ taken: boolean }>('select pg_try_advisory_lock($1) as taken', [LOCKS.embeddedServing]);
     if (rows[0]?.taken) return true;
     await sleep(50);
   }

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
+import { LOCKS } from './advisory-locks.ts';
 import type { Database, Queryable } from './database.ts';
 
 interface Migration {
@@ -10,14 +11,12 @@ interface Migration {
 }
 
 const DIRECTORY = new URL('../../migrations/', import.meta.url);
-/** Held while migrating, so that of several processes that start at once one migrates and the others wait. */
-const LOCK = 7_746_273_001;
 
 /** Applies what is missing, each file in a transaction of its own. Returns the names that it applied. */
 export async function migrate(db: Database): Promise<string[]> {
   const migrations = readMigrations();
   return db.session(async (session) => {
-    await session.query('migrate-lock', 'select pg_advisory_lock($1)', [LOCK]);
+    await session.query('migrate-lock', 'select pg_advisory_lock($1)', [LOCKS.migrate]);
     await session.script(`create table if not exists schema_migrations (
       version integer primary key, name text not null, sha256 text not null, applied_at timestamptz not null default now())`);
     const faults = compare(migrations, await appliedTo(session)).filter((fault) => fault.kind !== 'missing');

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { auditIssuer, auditPlatform, detailsOf } from '../audit/append.ts';
 import { xorInto } from '../crypto/cmac.ts';
 import { isPair, KEY_BYTES, type KeyAlgorithm, keyCheckValue } from '../crypto/key-check-value.ts';
+import { LOCKS } from '../db/advisory-locks.ts';
 import { type Database, isDuplicate, type Queryable } from '../db/database.ts';
 import { findIssuerId, type IssuerKey, insertIssuerKey, issuerKeyIdentity } from '../issuer/store.ts';
 import { OperatorError } from '../merchants/administer.ts';
@@ -38,12 +39,9 @@ export interface KeyPlace {
   now: () => number;
 }
 
-/** Of two operators who change the file at once, one waits. */
-const LOCK = 7_746_273_003;
-
 async function changeKeyFile<T>({ db, keyFile, source }: KeyPlace, change: (file: OpenKeyFile) => Promise<T>): Promise<T> {
   return db.session(async (session) => {
-    await session.query('key-file-lock', 'select pg_advisory_lock($1)', [LOCK]);
+    await session.query('key-file-lock', 'select pg_advisory_lock($1)', [LOCKS.keyFile]);
     const file = await openKeyFile(keyFile, source);
     const result = await change(file);
     await replaceKeyFile(keyFile, file.stored);
@@ -86,7 +84,7 @@ export async function rotateKek(place: KeyPlace, old: KekSource | undefined): Pr
   if (old === undefined && source.kind !== 'hsm')
     throw new OperatorError('set the new key-encryption key as usual, and the one in use as PINWARD_OLD_KEK, _FILE or _PASSPHRASE');
   const kek = await db.session(async (session) => {
-    await session.query('key-file-lock', 'select pg_advisory_lock($1)', [LOCK]);
+    await session.query('key-file-lock', 'select pg_advisory_lock($1)', [LOCKS.keyFile]);
     const file = await openKeyFile(keyFile, old ?? source);
     const { stored } = file;
     const next = await newKek(source, stored.kek.version + 1, stored.id);

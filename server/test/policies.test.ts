@@ -1,0 +1,174 @@
+import assert from 'node:assert/strict';
+import { after, before, beforeEach, describe, test } from 'node:test';
+import { changeMerchant } from '../src/merchants/administer.ts';
+import { explainPolicies } from '../src/operator/policy.ts';
+import { digitsOf, PIN_POLICIES, type PinPolicy, type PolicyMode, type PolicySettings, WEAK_BY } from '../src/pins/pin-policies.ts';
+import { issuerOf, panOf } from './support/issuer.ts';
+import { pinBody } from './support/sandbox.ts';
+import { install } from './support/server-process.ts';
+import { storedPin } from './support/stored-pin.ts';
+import { merchantOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
+
+const BORN = '1990-05-14';
+const PHONE = '8613912340572';
+const PAN = panOf('C202605220001');
+const about = { birthDate: digitsOf(BORN.replaceAll('-', '')), phone: digitsOf(PHONE), pan: digitsOf(PAN) };
+
+const all = Array.from({ length: 1_000_000 }, (_, n) => String(n).padStart(6, '0'));
+
+/** Each policy's PINs, made rather than judged: by another way to the same million verdicts. */
+const made: Record<Exclude<PinPolicy, 'history'>, () => Set<string>> = {
+  repeats: () => new Set(all.filter((pin) => /^(..)\1\1$/.test(pin) || /^(...)\1$/.test(pin) || /^(.)\1(.)\2(.)\3$/.test(pin))),
+  steps() {
+    const pins = new Set<string>();
+    for (let first = 0; first < 10; first++)
+      for (let second = 0; second < 10; second++)
+        for (let step = 0; step < 10; step++) {
+          pins.add([0, 1, 2, 3, 4, 5].map((i) => (first + i * step) % 10).join(''));
+          pins.add([0, 1, 2].map((i) => `${(first + i * step) % 10}${(second + i * step) % 10}`).join(''));
+        }
+    return pins;
+  },
+  keypad() {
+    const rows = ['123', '456', '789', ' 0 '];
+    const keyAt = (x: number, y: number) => (rows[y]?.[x] ?? ' ').trim();
+    const places = rows.flatMap((row, y) => [...row].flatMap((key, x) => (key === ' ' ? [] : [{ key, x, y }])));
+    const pins = new Set<string>();
+    const walk = (pin: string, x: number, y: number, length: number): void => {
+      if (pin.length === 6) return void pins.add(pin);
+      for (const [dx, dy] of [
+        [length, 0],
+        [-length, 0],
+        [0, length],
+        [0, -length],
+      ] as const) {
+        const key = keyAt(x + dx, y + dy);
+        if (key !== '') walk(pin + key, x + dx, y + dy, length);
+      }
+    };
+    for (const { key, x, y } of places) for (const length of [1, 2]) walk(key, x, y, length);
+    const strokes: string[] = [];
+    for (const { key, x, y } of places)
+      for (let dx = -2; dx <= 2; dx++)
+        for (let dy = -3; dy <= 3; dy++) {
+          const [second, third] = [keyAt(x + dx, y + dy), keyAt(x + 2 * dx, y + 2 * dy)];
+          if ((dx !== 0 || dy !== 0) && second !== '' && third !== '') strokes.push(key + second + third);
+        }
+    for (const first of strokes) for (const second of strokes) pins.add(first + second);
+    return pins;
+  },
+  dates() {
+    const pins = new Set<string>();
+    const two = (value: number) => String(value).padStart(2, '0');
+    for (let day = new Date(Date.UTC(1950, 0, 1)); day.getUTCFullYear() < 2050; day.setUTCDate(day.getUTCDate() + 1)) {
+      const [y, m, d] = [two(day.getUTCFullYear() % 100), two(day.getUTCMonth() + 1), two(day.getUTCDate())];
+      for (const pin of [d + m + y, m + d + y, y + m + d]) pins.add(pin);
+    }
+    for (let year = 1900; year < 2100; year++)
+      for (let month = 1; month <= 12; month++) for (const pin of [`${year}${two(month)}`, `${two(month)}${year}`]) pins.add(pin);
+    return pins;
+  },
+  'birth-date': () => new Set(all.filter((pin) => ['1990', '0514', '1405'].some((part) => pin.includes(part)))),
+  phone: () => new Set(all.filter((pin) => pin.includes(PHONE.slice(-4)) || PHONE.includes(pin))),
+  'pan-tail': () => new Set(all.filter((pin) => pin.includes(PAN.slice(-4)) || PAN.includes(pin))),
+};
+
+describe('of the million PINs', () => {
+  const explained = explainPolicies(about);
+  for (const [name, make] of Object.entries(made) as [keyof typeof made, () => Set<string>][])
+    test(`${name} refuses exactly those that it is for, and policy explain counts them`, () => {
+      const wanted = make();
+      const judged = all.filter((pin) => WEAK_BY[name](digitsOf(pin), about));
+      assert.equal(judged.length, wanted.size);
+      for (const pin of judged) assert.ok(wanted.has(pin), pin);
+      assert.equal(explained.find((one) => one.name === name)?.refused, wanted.size);
+    });
+
+  test("the contract's rule refuses what it is known to, in both readings", () => {
+    assert.deepEqual(
+      explained.slice(0, 2).map(({ refused }) => refused),
+      [95_272, 102_422],
+    );
+  });
+
+  test('nobody whose birth date and phone are unknown is refused for them', () => {
+    for (const name of ['birth-date', 'phone', 'pan-tail'] as const) assert.ok(!all.some((pin) => WEAK_BY[name](digitsOf(pin), {})));
+  });
+});
+
+test('policy explain prints the share of each', async (t) => {
+  const { status, stdout } = await install(t).run(['policy', 'explain']);
+  assert.equal(status, 0);
+  assert.match(stdout, /^the rule \(arithmetic\) +always +95272 +9\.527 %/m);
+  for (const name of PIN_POLICIES) assert.match(stdout, new RegExp(`^${name} +if set +`, 'm'));
+});
+
+describe('a merchant’s policy', () => {
+  let platform: TestPlatform;
+  before(async () => {
+    platform = await startPlatform();
+    const personal = { cardholder_no: 'U202605220001', birth_date: BORN, phone: PHONE };
+    assert.equal((await issuerOf(platform).call('POST', '/cardholder/personal', personal)).code, 0);
+  });
+  after(() => platform.close());
+
+  async function demand(pinPolicies: PolicySettings, pinHistory = 0): Promise<void> {
+    const off = Object.fromEntries(PIN_POLICIES.map((name) => [name, 'off'])) as PolicySettings;
+    await changeMerchant({ db: platform.db, now: Date.now }, 'M202605220001', { pinPolicies: { ...off, ...pinPolicies }, pinHistory });
+    await new Promise((resolve) => setTimeout(resolve, 300));
+  }
+  const set = (pin: string, headers = {}) => merchantOf(platform).call('POST', '/card/pin/set', pinBody(pin), headers);
+  const isSet = async (pin: string) => (await storedPin(platform, 'C202605220001'))?.is(pin) ?? false;
+  beforeEach(() => demand({}));
+
+  const weak: [name: PinPolicy, pin: string, reason: string][] = [
+    ['repeats', '272727', 'it repeats itself'],
+    ['steps', '135791', 'its digits follow one another in even steps'],
+    ['keypad', '159357', 'it is a shape on the keypad'],
+    ['dates', '280276', 'it is a date'],
+    ['birth-date', '051477', "it holds the cardholder's birth date"],
+    ['phone', '057284', "it is part of the cardholder's phone number"],
+    ['pan-tail', '730014', 'it is part of the card number'],
+  ];
+  for (const [name, pin, reason] of weak)
+    test(`${name} is off, warns in a header, or refuses with its reason`, async () => {
+      for (const mode of ['off', 'warn'] as PolicyMode[]) {
+        await demand({ [name]: mode });
+        const { code, headers } = await set(pin);
+        assert.deepEqual([code, headers['pin-warning']], [0, mode === 'warn' ? name : undefined]);
+      }
+      await set('902846');
+      await demand({ [name]: 'refuse' });
+      const refused = await set(pin);
+      assert.deepEqual([refused.code, refused.msg], [4016, `PIN does not meet the requirements: ${reason}`]);
+      const inChinese = await set(pin, { language: 'zh_CN' });
+      assert.match(inChinese.msg, /^PIN 不符合要求：\p{Script=Han}+$/u);
+      assert.ok(await isSet('902846'), 'the PIN is as it was');
+      assert.equal((await set('902846')).code, 0);
+      assert.ok(!platform.logLines.some((line) => line.includes(pin) || line.includes(reason)));
+    });
+
+  test("the contract's rule comes first, and says nothing more", async () => {
+    await demand({ repeats: 'refuse' });
+    assert.equal((await set('111111')).msg, 'PIN does not meet the requirements');
+  });
+
+  test('several may warn at once, and one that refuses refuses', async () => {
+    await demand({ repeats: 'warn', dates: 'warn' });
+    assert.equal((await set('121212')).headers['pin-warning'], 'repeats, dates');
+    await demand({ repeats: 'warn', dates: 'refuse' });
+    assert.match((await set('121212')).msg, /a date$/);
+  });
+
+  test('history refuses the last PINs, as many as it looks back at, under whichever key they are', async () => {
+    await demand({ history: 'refuse' }, 3);
+    for (const pin of ['902846', '385017', '617204', '249058']) assert.equal((await set(pin)).code, 0);
+    for (const pin of ['385017', '617204', '249058']) assert.match((await set(pin)).msg, /it was used before$/);
+    assert.equal((await set('902846')).code, 0, 'the fourth last is forgotten');
+    assert.match((await set('902846')).msg, /it was used before$/);
+    const [row] = await platform.db.query<[number]>('kept', `select count(*) from pin_history where card_no = 'C202605220001'`);
+    assert.equal(row?.[0], 3, 'no more is kept than is looked at');
+    await demand({ history: 'off' });
+    assert.equal((await set('902846')).code, 0);
+  });
+});
