@@ -3,20 +3,61 @@
  * answer came out as the contract says.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { createCipheriv } from 'node:crypto';
+import { createCipheriv, hkdfSync, randomBytes, randomUUID } from 'node:crypto';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { CompactEncrypt, importJWK, type JWK } from 'jose';
 
 const SECRET = 'sandbox-api-secret-0123456789abc';
 const CARD = { card_no: 'C202605220001', cardholder_no: 'U202605220001' };
+const OTHER = { card_no: 'C202605220005', cardholder_no: 'U202605220002' };
 const SETS_A_MINUTE = 25;
 
 /** AES/ECB/PKCS5Padding under the bytes of the apiSecret, Base64: all that a merchant's server has to do. */
 function encipher(pin: string): string {
   const cipher = createCipheriv('aes-256-ecb', SECRET, null);
   return Buffer.concat([cipher.update(pin), cipher.final()]).toString('base64');
+}
+
+/** The same cipher under a key for this card, cardholder and Timestamp: worth nothing elsewhere or later. */
+function bind(pin: string, timestamp: string): string {
+  const info = ['pinward/pin/v1', CARD.card_no, CARD.cardholder_no, timestamp].join('\0');
+  const cipher = createCipheriv('aes-256-ecb', Buffer.from(hkdfSync('sha256', SECRET, '', info, 32)), null);
+  return Buffer.concat([cipher.update(pin), cipher.final()]).toString('base64');
+}
+
+/** Sealed to the platform's published key, as a cardholder's browser would: nobody between sees the PIN, and it works once. */
+async function sealToPlatform(pin: string): Promise<string> {
+  const { keys } = (await (await fetch(`${url}/.well-known/jwks.json`)).json()) as { keys: [JWK] };
+  const claims = { pin, card_no: CARD.card_no, iat: Math.floor(Date.now() / 1000), jti: randomUUID() };
+  return new CompactEncrypt(Buffer.from(JSON.stringify(claims)))
+    .setProtectedHeader({ alg: 'ECDH-ES+A256KW', enc: 'A256GCM', kid: keys[0].kid as string })
+    .encrypt(await importJWK(keys[0], 'ECDH-ES+A256KW'));
+}
+
+/** The sandbox's zone key and the PAN of its first card: what the network's side has. */
+const ZONE_KEY = Buffer.from('53414E44424F582D5A4F4E452D50494E2D4B45592D30313233343536373839AB', 'hex');
+const PAN = '9999990000000014';
+
+/** A PIN block of ISO 9564-1 format 4: PIN field, enciphered, XOR PAN field, enciphered again. */
+function pinBlock(pin: string): string {
+  const aes = createCipheriv('aes-256-ecb', ZONE_KEY, null).setAutoPadding(false);
+  const pinField = Buffer.concat([Buffer.from(`4${pin.length}${pin}`.padEnd(16, 'A'), 'hex'), randomBytes(8)]);
+  const panField = Buffer.from(`${PAN.length - 12}${PAN}`.padEnd(32, '0'), 'hex');
+  return aes.update(aes.update(pinField).map((byte, i) => byte ^ (panField[i] as number))).toString('hex');
+}
+
+/** What the issuer's host is told of a PIN. */
+async function verify(pin: string): Promise<string> {
+  const response = await fetch(`${url}/issuer/v1/pin/verify`, {
+    method: 'POST',
+    headers: { Authorization: 'Bearer sandbox_issuer_key', 'Content-Type': 'application/json' },
+    body: JSON.stringify({ card_no: CARD.card_no, pin_block: pinBlock(pin), format: 4, zone_key: 'sandbox_zpk' }),
+  });
+  const { data } = (await response.json()) as { data?: { result: string; tries_left?: number } };
+  return data?.tries_left === undefined ? String(data?.result) : `${data.result}, ${data.tries_left} left`;
 }
 
 interface Step {
@@ -104,8 +145,10 @@ async function start(dataDir: string): Promise<ChildProcess> {
 const dataDir = mkdtempSync(join(tmpdir(), 'pinward-demo-'));
 let platform: ChildProcess | undefined;
 let failures = 0;
+let counted = 0;
 
 function report(says: string, expect: number, { code, msg }: { code: number; msg: string }): void {
+  counted++;
   const fits = code === expect;
   if (!fits) failures++;
   console.log(
@@ -121,11 +164,36 @@ try {
   token = ((await answer.json()) as { data: { access_token: string } }).data.access_token;
   for (const step of steps) report(step.says, step.expect, await set(step));
 
+  const now = String(Date.now());
+  const bound = { body: { pin: bind('902847', now) }, headers: { Timestamp: now, 'Pin-Envelope': 'bound' } };
+  report('bound to this card and moment', 0, await set({ says: '', expect: 0, ...bound }));
+  report(
+    'the same on another card',
+    4016,
+    await set({ says: '', expect: 0, ...bound, body: { ...bound.body, card_no: OTHER.card_no, cardholder_no: OTHER.cardholder_no } }),
+  );
+  const sealed = { body: { pin: await sealToPlatform('058291') }, headers: { 'Pin-Envelope': 'jwe' } };
+  report('sealed to the platform (JWE)', 0, await set({ says: '', expect: 0, ...sealed }));
+  report('the same once more', 4016, await set({ says: '', expect: 0, ...sealed }));
+
+  for (const [says, pin, expect] of [
+    ['the issuer verifies 058291', '058291', 'match'],
+    ['a wrong PIN', '902847', 'mismatch, 2 left'],
+    ['another', '142536', 'mismatch, 1 left'],
+    ['the third blocks', '736194', 'mismatch, 0 left'],
+    ['now even the right one', '058291', 'blocked'],
+  ] as const) {
+    const result = await verify(pin);
+    if (result !== expect) failures++;
+    counted++;
+    console.log(`${result === expect ? '✔' : '✘'} ${says.padEnd(38)}       ${result}`);
+  }
+
   // The card's limit counts refused PINs too; whatever is left of it is used up here.
   let last = { code: 0, msg: '' };
   for (let tries = 0; tries <= SETS_A_MINUTE && last.code !== 1009; tries++) last = await set({ says: '', expect: 0 });
   report(`more than ${SETS_A_MINUTE} sets a minute on one card`, 1009, last);
-  console.log(failures === 0 ? `\nAll ${steps.length + 1} answers are the contract's.` : `\n${failures} answers are not the contract's.`);
+  console.log(failures === 0 ? `\nAll ${counted} answers are the contract's.` : `\n${failures} answers are not the contract's.`);
 } finally {
   if (platform?.exitCode === null) {
     platform.kill('SIGTERM');

@@ -9,6 +9,7 @@ export async function generatedDocuments(app: App, db: Queryable): Promise<Recor
   return {
     'errors.md': errorsDocument(),
     'openapi.json': `${JSON.stringify(app.swagger(), null, 2)}\n`,
+    'issuer-openapi.json': `${JSON.stringify((await app.inject('/issuer/openapi.json')).json(), null, 2)}\n`,
     'card-status.md': cardStatusDocument(),
     'schema.md': await schemaDocument(db),
   };
