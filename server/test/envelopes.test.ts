@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
-import { createHash, generateKeyPairSync, randomUUID } from 'node:crypto';
-import { after, before, beforeEach, describe, test } from 'node:test';
+import { createCipheriv, createDecipheriv, createHash, createSecretKey, generateKeyPairSync, randomUUID } from 'node:crypto';
+import { after, before, beforeEach, describe, mock, test } from 'node:test';
 import fc from 'fast-check';
 import type { JWK } from 'jose';
 import { openJwe } from '../src/crypto/jwe-envelope.ts';
 import { changeEnvelopes } from '../src/merchants/administer.ts';
-import type { PinEnvelope } from '../src/pins/pin-envelope.ts';
+import { boundKey, type PinEnvelope } from '../src/pins/pin-envelope.ts';
 import { validPin } from './support/calls.ts';
 import { sealBound, sealJwe } from './support/envelopes.ts';
-import { pinBody, seal } from './support/sandbox.ts';
+import { pinBody, SANDBOX_SECRET, seal } from './support/sandbox.ts';
 import { intactChain, storedPin } from './support/stored-pin.ts';
 import { type Headers, type Merchant, merchantOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
 
@@ -156,6 +156,56 @@ describe('jwe:', () => {
   function newJwk(namedCurve: string): JWK {
     return { ...generateKeyPairSync('ec', { namedCurve }).publicKey.export({ format: 'jwk' }), kid: 'no-such-key' } as JWK;
   }
+});
+
+describe('of ecb and bound,', () => {
+  /** What a merchant's server might have enciphered, right or wrong, as it would come in each envelope. */
+  const contents: [what: string, digits: string, padded: boolean][] = [
+    ['a good PIN', '142536', true],
+    ['a run', '111235', true],
+    ['a letter', '14253a', true],
+    ['five digits', '14253', true],
+    ['seven digits', '1425361', true],
+    ['no padding', '1425361425361425', false],
+    ['wrong padding', '142536\x0b\x0b\x0b\x0b\x0b\x0b\x0b\x0b\x0b\x0b', false],
+  ];
+
+  for (const envelope of ['ecb', 'bound'] as const)
+    test(`${envelope} takes the same steps whatever is inside: one block is deciphered, and every byte of it judged`, async () => {
+      const prototype = Object.getPrototypeOf(createDecipheriv('aes-256-ecb', SANDBOX_SECRET, null));
+      const { update } = prototype;
+      const secret = createSecretKey(Buffer.from(SANDBOX_SECRET));
+      const steps = new Map<string, string>();
+      for (const [what, text, padded] of contents) {
+        const timestamp = stamp();
+        const key = envelope === 'ecb' ? secret : boundKey(secret, { cardNo: 'C202605220001', cardholderNo: 'U202605220001', timestamp });
+        const cipher = createCipheriv('aes-256-ecb', key, null).setAutoPadding(padded);
+        const pin = Buffer.concat([cipher.update(text, 'latin1'), cipher.final()]).toString('base64');
+        const seen: string[] = [];
+        const watched = mock.method(prototype, 'update', function (this: unknown, ...given: unknown[]) {
+          const block = update.apply(this, given) as Buffer;
+          if (seen.length > 0) return block; // the PAN, of a PIN that was good
+          seen.push('decipher');
+          return new Proxy(block, {
+            get(target, property) {
+              if (/^\d+$/.test(String(property))) seen.push(String(property));
+              const value = Reflect.get(target, property, target) as unknown;
+              return typeof value === 'function' ? value.bind(target) : value;
+            },
+          });
+        });
+        try {
+          const { code } = await set(pin, { 'pin-envelope': envelope, timestamp });
+          assert.equal(code, what === 'a good PIN' ? 0 : 4016, what);
+        } finally {
+          watched.mock.restore();
+        }
+        steps.set(what, seen.join(' '));
+      }
+      const [good, ...others] = [...steps.values()];
+      assert.ok((good as string).split(' ').length > 16);
+      for (const one of others) assert.equal(one, good);
+    });
 });
 
 describe('which envelope it is', () => {
