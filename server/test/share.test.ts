@@ -132,8 +132,8 @@ describe('a statement that fails', () => {
   });
 });
 
-test('a second statement starts at once, and waits for no timer, when enough wait for one', async () => {
-  const { submit, seen, endOne } = statements({ lanes: 2 });
+test('a second statement starts at once, and waits for no timer, when a whole one waits', async () => {
+  const { submit, seen, endOne } = statements({ lanes: 2, most: 24 });
   const first = submit('a');
   await new Promise(setImmediate);
   const rest = Array.from({ length: 24 }, (_, i) => submit(`b${i}`));

@@ -10,7 +10,7 @@ import { wasRolledBack } from './database.ts';
  */
 
 export interface ShareOptions<Item, Result> {
-  /** Statements in flight at the most. A second one starts only once ENOUGH wait, or the first takes long. */
+  /** Statements in flight at the most. A second one starts only once a whole one waits, or the first takes long. */
   lanes: number;
   /** Items in one statement at the most. */
   most: number;
@@ -27,9 +27,10 @@ interface Waiting<Item, Result> {
   reject: (error: unknown) => void;
 }
 
-/** Fewer than this don't pay for a statement of their own beside one in flight. */
-const ENOUGH = 24;
-/** After this they get one all the same: a card that someone else has locked must not hold up the others. */
+/**
+ * A statement costs as much by itself as some twenty of its rows, so what arrives while one is in flight waits for its end. After this
+ * it gets one of its own all the same: a card that someone else has locked must not hold up the others.
+ */
 const PATIENCE_MS = 20;
 /** Single statements at once after one for many has failed. */
 const AT_A_TIME = 8;
@@ -44,7 +45,7 @@ export function shareStatements<Item, Result>(options: ShareOptions<Item, Result
   let timed = false;
 
   function start(impatient = false): void {
-    while (waiting.length > 0 && inFlight < lanes && (inFlight === 0 || impatient || waiting.length >= Math.min(ENOUGH, most))) {
+    while (waiting.length > 0 && inFlight < lanes && (inFlight === 0 || impatient || waiting.length >= most)) {
       const batch = takeBatch();
       if (batch.length === 0) return; // every key that waits is in flight; their end starts the next
       inFlight++;
