@@ -86,9 +86,11 @@ function fail(error: unknown): never {
   const told = [ConfigError, KeyFileError, HsmError, SchemaError, InUseError, InstallationError, OperatorError].some(
     (kind) => error instanceof kind,
   );
-  const { code, message, stack, syscall } = error as NodeJS.ErrnoException;
+  const { code, message, stack, syscall, path } = error as NodeJS.ErrnoException;
   let text = told ? message : (stack ?? message ?? String(error));
-  if (code === 'EADDRINUSE' || code === 'EACCES' || code === 'EADDRNOTAVAIL') text = `cannot listen: ${message}; set HOST and PORT`;
+  if (syscall === 'listen') text = `cannot listen: ${message}; set HOST and PORT`;
+  // A file or a directory: in practice the data directory, or what stands in it.
+  if (code === 'EACCES' && path !== undefined) text = `${path} cannot be read or written: ${message}; check whose PINWARD_DATA_DIR is`;
   const unreachable =
     ['ECONNREFUSED', 'ENOENT', 'ENOTFOUND', 'EAI_AGAIN', 'ETIMEDOUT', 'EHOSTUNREACH', 'ECONNRESET'].includes(code ?? '') &&
     syscall !== 'open';

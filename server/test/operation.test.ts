@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
+import { chmodSync, mkdirSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { readConfig } from '../src/config.ts';
+import { runAs } from '../src/db/native.ts';
 import { openPlatform, type Platform } from '../src/platform.ts';
 import { FIRST_CARD, type RemoteMerchant, remoteMerchant, validPin } from './support/calls.ts';
 import { emptyDatabase } from './support/empty-database.ts';
@@ -228,6 +230,22 @@ test('a port that is taken is told in one line, and the database does not stay b
   assert.equal(status, 1);
   assert.match(stderr, new RegExp(`^pinward-server: cannot listen: .*EADDRINUSE.*:${port}; set HOST and PORT\n$`));
   assert.equal(installation.databasePid(), undefined);
+});
+
+test('a data directory that may not be read is told by its name, and not taken for a port', async (t) => {
+  // Root may read everything.
+  const as = await runAs();
+  const installation = install(t, as === undefined ? {} : { as });
+  mkdirSync(installation.dataDir, { recursive: true });
+  chmodSync(installation.dataDir, 0o000);
+  try {
+    const { status, stderr } = await installation.run(['serve']);
+    assert.equal(status, 1);
+    assert.match(stderr, /^pinward-server: .+ cannot be read or written: EACCES: .+; check whose PINWARD_DATA_DIR is\n$/);
+    assert.ok(stderr.includes(installation.dataDir), stderr);
+  } finally {
+    chmodSync(installation.dataDir, 0o700);
+  }
 });
 
 test('a database that does not answer, or does not let us in, is told in one line', async (t) => {
