@@ -125,6 +125,19 @@ test('a data directory whose path is longer than a socket may have works', async
   assert.deepEqual(await using(server.url, (db) => db.query('one', 'select 1')), [[1]]);
 });
 
+for (const [what, inside] of [
+  ['a comma', 'data, ours'],
+  ['a quotation mark', '"data"'],
+  ['an apostrophe, a backslash or a space', "merchant's \\ data"],
+] as const) {
+  test(`a data directory whose path holds ${what} works`, async (t) => {
+    const server = await install(t, { inside }).open();
+    const socketDirectory = new URL(server.url).searchParams.get('host') as string;
+    t.after(() => rmSync(socketDirectory, { recursive: true, force: true }));
+    assert.deepEqual(await using(server.url, (db) => db.query('one', 'select 1')), [[1]]);
+  });
+}
+
 test('a command with another temporary directory finds the server all the same', async (t) => {
   const installation = install(t, { inside: join('long'.repeat(20), 'path'.repeat(20), 'data') });
   const temporary = (name: string) => {

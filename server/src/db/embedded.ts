@@ -236,11 +236,14 @@ function initialise(draft: string, native: string, user: RunAs | undefined): voi
   }
 }
 
-/** Inside the cluster, or where its path is too long for a socket, a directory of ours in /tmp: whatever TMPDIR says to one process or another. */
+/**
+ * Inside the cluster, or where a socket cannot have its path, a directory of ours in /tmp: whatever TMPDIR says to one process or
+ * another. PostgreSQL takes a list of socket directories, in which commas part the names and quotation marks enclose them.
+ */
 function socketDirectoryFor(root: string, user: RunAs | undefined): string {
   const inside = join(root, 'socket');
   const short = join('/tmp', `pinward-${createHash('sha256').update(root).digest('hex').slice(0, 16)}`);
-  const directory = Buffer.byteLength(inside) <= LONGEST_SOCKET_DIRECTORY ? inside : short;
+  const directory = Buffer.byteLength(inside) <= LONGEST_SOCKET_DIRECTORY && !/[,"]/.test(inside) ? inside : short;
   const we = user ?? { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
   try {
     mkdirSync(directory, { mode: 0o700 });
