@@ -8,7 +8,7 @@
  *   BENCH_ROUNDS=1 BENCH_SECONDS=2 npm run bench     a quick look
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -44,6 +44,7 @@ interface Place {
 const started: ChildProcess[] = [];
 const opened: Platform[] = [];
 const scratch = mkdtempSync(join(tmpdir(), 'pinward-bench-'));
+chmodSync(scratch, 0o711); // as in demo/demo.ts
 
 /** Starts a server as `npm start` does, its log in a file, and waits until it says where it listens. */
 async function start(name: string, command: string[], env: Record<string, string>): Promise<Variant> {

@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createCipheriv, hkdfSync, randomBytes, randomUUID } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -143,6 +143,7 @@ async function start(dataDir: string): Promise<ChildProcess> {
 }
 
 const dataDir = mkdtempSync(join(tmpdir(), 'pinward-demo-'));
+chmodSync(dataDir, 0o711); // as root, PostgreSQL's user is to reach what is below, lest its files go elsewhere and stay there
 let platform: ChildProcess | undefined;
 let failures = 0;
 let counted = 0;

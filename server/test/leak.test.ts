@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createDecipheriv } from 'node:crypto';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, mock, test } from 'node:test';
@@ -38,6 +38,7 @@ const secrets = new Map<string, string>();
 
 before(async () => {
   scratch = mkdtempSync(join(tmpdir(), 'pinward-leak-'));
+  chmodSync(scratch, 0o711); // as in run.ts
   const config = readConfig({ PINWARD_DATA_DIR: join(scratch, 'data') });
   platform = await openPlatform(config);
   await seedSandbox(platform.db, platform.keys);

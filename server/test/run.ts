@@ -4,7 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openDatabase } from '../src/db/database.ts';
@@ -28,6 +28,7 @@ if (files.length === 0) {
 }
 
 const scratch = mkdtempSync(join(tmpdir(), 'pinward-test-'));
+chmodSync(scratch, 0o711); // as root, PostgreSQL's user is to reach what is below, lest its files go elsewhere and stay there
 const embedded = process.env.TEST_DATABASE_URL ? undefined : await openEmbedded(join(scratch, 'server'));
 const serverUrl = embedded?.url ?? (process.env.TEST_DATABASE_URL as string);
 const template = `pinward_template_${randomBytes(6).toString('hex')}`;
