@@ -9,6 +9,7 @@ import { type Answer, type Headers, merchantOf, startPlatform, type TestPlatform
 
 const TOKEN_PATH = '/open-api/v1/merchant/token';
 const DETAIL_PATH = '/open-api/v1/card/C202605220001/detail';
+const PIN_SET_PATH = '/open-api/v1/card/pin/set';
 const UPDATE_PATH = '/open-api/v1/card/status/update';
 const STRANGER = '203.0.113.7';
 const SUSPENDED_TEXT = 'Merchant status is abnormal, please contact administrator';
@@ -64,13 +65,33 @@ describe('the gate refuses, with HTTP 200 and no data,', () => {
     test(`${what}: ${code}, in English and in Chinese`, async () => {
       const entry = catalogueEntries().find((one) => one.code === code);
       assert.equal(entry?.english, english);
-      for (const language of ['zh_CN', 'en_US', 'zh_cn', 'zh_CN, en_US', 'fr_FR', '', undefined]) {
-        const answer = await call({ headers: { ...headers, language } });
-        assert.equal(answer.httpStatus, 200);
-        assertEnvelope(answer, code, language === 'zh_CN' ? entry.chinese : english);
+      for (const request of [{ path: DETAIL_PATH }, { method: 'POST', path: PIN_SET_PATH, body: pinBody('142536') }] as const) {
+        for (const language of ['zh_CN', 'en_US', 'zh_cn', 'zh_CN, en_US', 'fr_FR', '', undefined]) {
+          const answer = await call({ ...request, headers: { ...headers, language } });
+          assert.equal(answer.httpStatus, 200);
+          assertEnvelope(answer, code, language === 'zh_CN' ? entry.chinese : english);
+        }
       }
     });
   }
+
+  test('PINs that are set on one card too often: 1009, in English and in Chinese', async () => {
+    const entry = catalogueEntries().find((one) => one.code === 1009);
+    assert.ok(entry);
+    const limited = await startPlatform(
+      { LIMIT_PIN_SETS_PER_CARD_PER_MINUTE: '1' },
+      { databaseUrl: platform.databaseUrl, clock: platform.clock },
+    );
+    const set = (language: string | undefined) =>
+      send(limited, { method: 'POST', path: PIN_SET_PATH, headers: { ...goodHeaders(), language }, body: pinBody('142536') });
+    assert.equal((await set(undefined)).code, 0);
+    for (const language of ['zh_CN', 'en_US', undefined]) {
+      const answer = await set(language);
+      assert.equal(answer.httpStatus, 200);
+      assertEnvelope(answer, 1009, language === 'zh_CN' ? entry.chinese : entry.english);
+    }
+    await limited.close();
+  });
 });
 
 test('of any faults that one request has, the earliest in the order of the contract answers', async () => {
@@ -185,7 +206,7 @@ describe("the caller's address", () => {
     const { access_token: accessToken } = first.data as { access_token: string };
     const headers = { 'api-key': apiKey, 'access-token': accessToken };
     const body = pinBody('142536', { pin: seal('142536', apiSecret.expose()) });
-    const set = await call({ method: 'POST', path: '/open-api/v1/card/pin/set', from: 'fe80::1%eth0', headers, body });
+    const set = await call({ method: 'POST', path: PIN_SET_PATH, from: 'fe80::1%eth0', headers, body });
     assert.equal(set.code, 0);
   });
 
@@ -230,8 +251,8 @@ describe('the answer to a request that no route takes', () => {
     ['a doubled slash is 404', 'GET', '//open-api/v1/merchant/token', 404],
     ['a slash at the end is 404', 'GET', `${TOKEN_PATH}/`, 404],
     ['a path in other case is 404', 'GET', TOKEN_PATH.toUpperCase(), 404],
-    ['GET of a POST is 405', 'GET', '/open-api/v1/card/pin/set', 405, 'POST'],
-    ['PUT of a POST, with a body of any form, is 405', 'PUT', '/open-api/v1/card/pin/set', 405, 'POST'],
+    ['GET of a POST is 405', 'GET', PIN_SET_PATH, 405, 'POST'],
+    ['PUT of a POST, with a body of any form, is 405', 'PUT', PIN_SET_PATH, 405, 'POST'],
     ['DELETE of a GET is 405', 'DELETE', DETAIL_PATH, 405, 'GET'],
     ['POST of a GET is 405', 'POST', TOKEN_PATH, 405, 'GET'],
     ['OPTIONS is 405', 'OPTIONS', '/open-api/v1/card/list', 405, 'POST'],
