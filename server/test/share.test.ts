@@ -3,12 +3,15 @@ import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import pg from 'pg';
+import { buildApp } from '../src/app.ts';
 import type { Database } from '../src/db/database.ts';
 import { type ShareOptions, shareStatements } from '../src/db/share.ts';
 import { createPinStore } from '../src/pins/store.ts';
+import { buildServices } from '../src/services.ts';
 import { FIRST_CARD } from './support/calls.ts';
 import { addCards } from './support/more-cards.ts';
-import { startPlatform, type TestPlatform } from './support/test-platform.ts';
+import { pinBody } from './support/sandbox.ts';
+import { merchantOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
 
 /** Statements that end when the test says so. */
 function statements(options: Partial<ShareOptions<string, string>> = {}) {
@@ -265,6 +268,29 @@ describe('PIN sets on the database', () => {
     await addCards(platform, 300);
   });
   after(() => platform.close());
+
+  test('take two statements for a lone call: one that finds the card, one that writes', async () => {
+    const asked: string[] = [];
+    const unexpected = () => Promise.reject(new Error('more than single statements'));
+    const counting: Database = {
+      ...platform.db,
+      query: (name, text, values) => {
+        asked.push(name);
+        return platform.db.query(name, text, values);
+      },
+      script: unexpected,
+      session: unexpected,
+      transaction: unexpected,
+    };
+    const app = await buildApp(buildServices({ ...platform.services, db: counting }));
+    const merchant = merchantOf({ app, clock: platform.clock });
+    // The first call fetches the token and learns who the merchant is.
+    assert.equal((await merchant.call('POST', '/card/pin/set', pinBody('142536'))).code, 0);
+    asked.length = 0;
+    assert.equal((await merchant.call('POST', '/card/pin/set', pinBody('253647'))).code, 0);
+    assert.deepEqual(asked, ['find-cards-for-pin', 'write-pins']);
+    await app.close();
+  });
 
   for (const shared of [true, false]) {
     test(`${shared ? 'share statements' : 'take one statement each where sharing is off'}`, async () => {
