@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import autocannon from 'autocannon';
 import { readConfig } from '../server/src/config.ts';
+import { openDatabase } from '../server/src/db/database.ts';
 import { changeMerchant } from '../server/src/merchants/administer.ts';
 import { openPlatform, type Platform } from '../server/src/platform.ts';
 import { resetSandbox } from '../server/src/sandbox/seed.ts';
@@ -120,12 +121,26 @@ async function openPlace(name: string, env: Record<string, string>): Promise<Pla
   return { name, platform, databaseUrl, shared, alone };
 }
 
+/** Numbers of a server that may lose what it answered would say nothing. */
+async function requireDurable(url: string): Promise<void> {
+  const db = openDatabase({ url, connections: 1 });
+  try {
+    for (const setting of ['fsync', 'synchronous_commit']) {
+      const [[value] = []] = await db.query<[string]>(`show-${setting}`, `show ${setting}`);
+      if (value !== 'on') throw new Error(`the server of BENCH_DATABASE_URL is not durable: ${setting} is ${value}`);
+    }
+  } finally {
+    await db.close();
+  }
+}
+
 const median = (values: number[]): number => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] as number;
 const samples = new Map<string, number[]>();
 const sample = (name: string, value: number): void => void samples.set(name, [...(samples.get(name) ?? []), value]);
 const of = (name: string): number => median(samples.get(name) ?? [Number.NaN]);
 
 try {
+  if (process.env.BENCH_DATABASE_URL) await requireDurable(process.env.BENCH_DATABASE_URL);
   const bare = await start('bare', ['--import', 'tsx', 'bench/bare-server.ts'], {});
   const places = [await openPlace('embedded', {})];
   if (process.env.BENCH_DATABASE_URL) places.push(await openPlace('server', { DATABASE_URL: process.env.BENCH_DATABASE_URL }));
