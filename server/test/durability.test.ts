@@ -50,21 +50,21 @@ async function killAfterEveryAnswer(
 }
 
 describe('a PIN that was answered with true is there', { concurrency: 2 }, () => {
-  test('after the platform was killed, ten times out of ten', (t) =>
-    killAfterEveryAnswer(t, 10, async (server, { databasePid }) => {
+  test('after the platform was killed, twenty times out of twenty', (t) =>
+    killAfterEveryAnswer(t, 20, async (server, { databasePid }) => {
       const orphan = databasePid();
       await server.stop('SIGKILL');
       assert.ok(orphan !== undefined && databasePid() === orphan, 'the database lives on, and the next start adopts it');
     }));
 
-  test('after platform and database were killed together, ten times out of ten', async (t) => {
-    // Five and five at once: most of the time goes by until the system has cleared the dead away.
-    const five = () =>
-      killAfterEveryAnswer(t, 5, async (server, { cutPower, databasePid }) => {
+  test('after platform and database were killed together, twenty times out of twenty', async (t) => {
+    // Ten and ten at once: most of the time goes by until the system has cleared the dead away.
+    const ten = () =>
+      killAfterEveryAnswer(t, 10, async (server, { cutPower, databasePid }) => {
         await cutPower(server);
         assert.equal(databasePid(), undefined);
       });
-    await Promise.all([five(), five()]);
+    await Promise.all([ten(), ten()]);
   });
 });
 
