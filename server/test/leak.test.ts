@@ -183,8 +183,9 @@ test('rule 11: in the files and the write-ahead log, PINs that were used stand n
   const text = wholeFiles();
   const used = hitsOf(usedPins, text);
   const control = hitsOf(controlPins, text);
-  // Seventy stored PINs would stand there at least once each; chance gives both sides the same few.
-  assert.ok(used <= control + 5, `${used} hits of used PINs, ${control} of others`);
+  // Seventy stored PINs would stand there at least once each. Chance hardly gives either side one: all these files together hold
+  // about ten words of six digits, in PostgreSQL's settings and planted by us.
+  assert.ok(used <= control, `${used} hits of used PINs, ${control} of others`);
 });
 
 test('rule 11: no PAN, secret, token or enciphered field stands anywhere: as it is, in hex, in Base64, or decoded', () => {
