@@ -1,0 +1,175 @@
+/**
+ * Measures what keeps PINs safe: opening envelopes, making and checking PIN reference values, verification end to end, whether an
+ * HSM holds up the event loop, and whether the time of a refusal tells its reason. Prints tables and writes bench/CUSTODY.md.
+ * HSM rows need SoftHSM2; without it they say so.
+ *
+ *   npm run bench:custody
+ *   BENCH_SECONDS=2 BENCH_SAMPLES=20000 npm run bench:custody     a quick look
+ */
+import { randomBytes } from 'node:crypto';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpus, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { openHsm } from '../server/src/keys/pkcs11.ts';
+import { Secret } from '../server/src/secret.ts';
+import { noHsm, type SoftHsm, softHsm } from '../server/test/support/soft-hsm.ts';
+import { type EnvelopeResult, IN_FLIGHT, makeKeys, measureEnvelopes, measurePrv, measureTiming } from './custody-crypto.ts';
+import { CONNECTIONS, measureHealth, measureVerify, type RunningPlatform, servePlatform } from './custody-server.ts';
+
+const SECONDS = Number(process.env.BENCH_SECONDS ?? 8);
+const SAMPLES = Number(process.env.BENCH_SAMPLES ?? 200_000);
+const SET_BAR_US = 30;
+const JWE_BAR_US = 500;
+const SKIPPED = 'skipped';
+
+interface Section {
+  title: string;
+  /** What the numbers are, for whoever reads the file alone. */
+  about: string;
+  rows: string[][];
+}
+
+const scratch = mkdtempSync(join(tmpdir(), 'pinward-custody-'));
+chmodSync(scratch, 0o711); // as root, PostgreSQL's user is to reach what is below
+const hsm = noHsm === false ? softHsm() : undefined;
+
+try {
+  const software = await makeKeys(scratch, 'software', { kind: 'key', key: new Secret(randomBytes(32)) });
+  console.log('envelopes, reference values, timing');
+  const envelopes = await measureEnvelopes(software);
+  const sections = [envelopeSection(envelopes), await prvSection(software), await timingSection()];
+  console.log('a running platform');
+  sections.splice(2, 0, ...(await platformSections()));
+  report(sections, judge(envelopes));
+} finally {
+  hsm?.close();
+  rmSync(scratch, { recursive: true, force: true });
+}
+
+function envelopeSection(results: EnvelopeResult[]): Section {
+  const rows = results.map(({ envelope, openUs, inFlightUs, setUs }) => [
+    envelope,
+    us(openUs),
+    perSecond(1e6 / openUs),
+    us(inFlightUs),
+    us(setUs),
+  ]);
+  return {
+    title: 'Envelopes',
+    about: `Opening one, as a median and as operations a second one at a time; the whole time over the number of operations with ${IN_FLIGHT} in flight; and the median of all the cryptography of one set (opening, judging the PIN, unwrapping the PAN, the salt, the reference value) on a sealed key file.`,
+    rows: [['', 'open', 'per second', `open, ${IN_FLIGHT} in flight`, 'whole set'], ...rows],
+  };
+}
+
+function judge(results: EnvelopeResult[]): string[] {
+  return results.map(({ envelope, setUs, inFlightUs }) => {
+    const [what, value, bar] =
+      envelope === 'jwe' ? [`open with ${IN_FLIGHT} in flight`, inFlightUs, JWE_BAR_US] : ['cryptography of one set', setUs, SET_BAR_US];
+    return `${value < bar ? 'met   ' : 'MISSED'}  ${envelope}: ${what} ${us(value)} (bar: below ${bar} us)`;
+  });
+}
+
+async function prvSection(software: Awaited<ReturnType<typeof makeKeys>>): Promise<Section> {
+  const row = (name: string, { lone, inFlight }: { lone: number; inFlight: number }) => [name, perSecond(lone), perSecond(inFlight)];
+  const rows = [row('sealed key file', await measurePrv(software, 100_000))];
+  rows.push(hsm === undefined ? ['SoftHSM by PKCS#11', SKIPPED, SKIPPED] : row('SoftHSM by PKCS#11', await measureHsmPrv(hsm)));
+  return {
+    title: 'PIN reference values',
+    about:
+      'Made and compared, operations a second. A software token stands in for an HSM: it tells what our way to one costs, not how fast one is.',
+    rows: [['', 'one at a time', `${IN_FLIGHT} in flight`], ...rows],
+  };
+}
+
+async function measureHsmPrv({ config }: SoftHsm): Promise<{ lone: number; inFlight: number }> {
+  const token = await openHsm(config);
+  try {
+    return await measurePrv(await makeKeys(scratch, 'hsm', { kind: 'hsm', hsm: token }), 20_000);
+  } finally {
+    await token.close(); // a PKCS#11 module is initialized once a process, and the platform's own use of it comes next
+  }
+}
+
+async function timingSection(): Promise<Section> {
+  const results = await measureTiming(SAMPLES);
+  return {
+    title: 'Time of a refusal',
+    about:
+      "Welch's t of the time to open and judge `ecb` envelopes of two classes, sampled in random order, 16 calls a sample; once over all samples, once without the slowest 5 % of all classes together, where other processes and garbage collections are. |t| < 4.5 is the usual threshold (TVLA). Reported, not judged.",
+    rows: [
+      ['', 'samples', 't', 't, slowest 5 % cut'],
+      ...results.map(({ pair, samples, t, croppedT }) => [pair, String(samples), t.toFixed(2), croppedT.toFixed(2)]),
+    ],
+  };
+}
+
+async function platformSections(): Promise<Section[]> {
+  const verify: string[][] = [];
+  const health: string[][] = [];
+  await withPlatform('software', {}, async (platform) => {
+    const { perSecond: rate, p99 } = await measureVerify(platform, SECONDS);
+    verify.push(['sealed key file', perSecond(rate), `${p99} ms`]);
+    health.push(await healthRow('idle, sealed key file', platform, false));
+    health.push(await healthRow('under load, sealed key file', platform, true));
+  });
+  if (hsm === undefined) {
+    health.push(['under load, SoftHSM', SKIPPED, SKIPPED]);
+  } else {
+    await withPlatform('softhsm', hsm.env, async (platform) => {
+      health.push(await healthRow('idle, SoftHSM', platform, false));
+      health.push(await healthRow('under load, SoftHSM', platform, true));
+    });
+  }
+  return [
+    {
+      title: 'Verification',
+      about: `POST /issuer/v1/pin/verify at ${CONNECTIONS} connections, PIN blocks of format 4 that match, ${SECONDS} s. Every answer was checked to be a match.`,
+      rows: [['', 'per second', 'p99'], ...verify],
+    },
+    {
+      title: 'The event loop beside an HSM',
+      about: `The p99 of GET /healthz, asked by a process of its own for ${SECONDS} s, while ${CONNECTIONS} connections set PINs as fast as they are answered. A call to the token that blocked the event loop would show here.`,
+      rows: [['', 'p99 of /healthz', 'sets per second'], ...health],
+    },
+  ];
+}
+
+async function withPlatform(name: string, env: Record<string, string>, use: (platform: RunningPlatform) => Promise<void>): Promise<void> {
+  const platform = await servePlatform(scratch, name, env);
+  await use(platform).finally(() => platform.stop());
+}
+
+async function healthRow(name: string, platform: RunningPlatform, loaded: boolean): Promise<string[]> {
+  const { p99, sets } = await measureHealth(platform, SECONDS, loaded);
+  return [name, `${p99.toFixed(2)} ms`, loaded ? perSecond(sets) : '-'];
+}
+
+function us(value: number): string {
+  return `${value.toFixed(1)} us`;
+}
+
+function perSecond(value: number): string {
+  return value.toFixed(0);
+}
+
+function tableOf(rows: string[][]): string {
+  const [head = []] = rows;
+  const widths = head.map((_, column) => Math.max(...rows.map((row) => (row[column] ?? '').length)));
+  const line = (cells: string[]): string =>
+    `| ${cells.map((cell, column) => (column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0))).join(' | ')} |`;
+  return [line(head), line(widths.map((width) => '-'.repeat(width))), ...rows.slice(1).map(line)].join('\n');
+}
+
+function report(sections: Section[], bars: string[]): void {
+  const skipped = noHsm === false ? [] : [`HSM rows were skipped: ${noHsm}.`];
+  console.log(`\n${[...sections.map(({ title, rows }) => `${title}\n${tableOf(rows)}`), ...skipped, bars.join('\n')].join('\n\n')}\n`);
+  const place = `${new Date().toISOString().slice(0, 10)}, Node ${process.version}, ${cpus().length} cores (${cpus()[0]?.model.trim()}).`;
+  const text = [
+    '# Custody',
+    `${place} One machine at one time; load generator, platform and database share the cores. Written by \`npm run bench:custody\`.`,
+    ...skipped,
+    ...sections.map(({ title, about, rows }) => `## ${title}\n\n${about}\n\n${tableOf(rows)}`),
+    `## Bars\n\n\`\`\`\n${bars.join('\n')}\n\`\`\``,
+  ];
+  writeFileSync(new URL('CUSTODY.md', import.meta.url), `${text.join('\n\n')}\n`);
+}
