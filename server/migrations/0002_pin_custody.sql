@@ -68,7 +68,10 @@ create table issuer_merchants (
   primary key (issuer_id, merchant_id)
 );
 
-create trigger issuers_move_the_gate after update or delete or truncate on issuers
+-- Not for the chain's head, which moves with every record of the issuer's.
+create trigger issuers_move_the_gate after update of status, secret_hash, client_cert, ip_allowlist on issuers
+  for each statement execute function bump_gate_version();
+create trigger issuers_leave_the_gate after delete or truncate on issuers
   for each statement execute function bump_gate_version();
 create trigger issuer_merchants_move_the_gate after insert or update or delete or truncate on issuer_merchants
   for each statement execute function bump_gate_version();

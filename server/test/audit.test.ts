@@ -269,6 +269,15 @@ test('old records can be taken away: a signed checkpoint stands in for them, and
   platform.clock.now += 100 * 86_400_000;
   const merchant = merchantOf(platform);
   for (const pin of ['142536', '902847']) assert.equal((await merchant.call('POST', '/card/pin/set', pinBody(pin))).code, 0);
+  await platform.db.script(`create table kept as table audit_records; alter table audit_records disable trigger user;
+    update audit_records set details = '{}' where card_no = 'C202605220003' and seq = 2`);
+  await assert.rejects(
+    pruneAudit(platform.db, platform.keys, now, now()),
+    /the audit trail is broken, and nothing was taken away: card C202605220003/,
+  );
+  await platform.db.script(
+    'delete from audit_records; insert into audit_records table kept; drop table kept; alter table audit_records enable trigger user',
+  );
   const gone = await pruneAudit(platform.db, platform.keys, now, now() - 86_400_000);
   assert.ok(gone > 20, `${gone} records`);
   const verdict = await verifyAudit(platform.db, platform.keys);

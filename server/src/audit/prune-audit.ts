@@ -1,17 +1,21 @@
 import type { Database } from '../db/database.ts';
 import type { Keys } from '../keys/keys.ts';
+import { OperatorError } from '../merchants/administer.ts';
 import { auditPlatform, detailsOf } from './append.ts';
 import { signCheckpoint } from './chain.ts';
 import { signAuditHeads } from './sign-heads.ts';
-import { type ChainHead, type ChainName, deleteThrough, lastBefore, putCheckpoint, readHeads } from './store.ts';
+import { atOneMoment, type ChainHead, type ChainName, deleteThrough, lastBefore, putCheckpoint, readHeads } from './store.ts';
+import { verifyAudit } from './verify-audit.ts';
 
 const CHAINS_AT_ONCE = 100;
 
 /**
  * Takes records from before a time away, and leaves a signed checkpoint in each chain from which its later records still verify.
- * All heads are signed first. Gives how many records went.
+ * A trail that is broken is not pruned: what is signed would make the break good. Gives how many records went.
  */
 export async function pruneAudit(db: Database, keys: Keys, now: () => number, beforeMs: number): Promise<number> {
+  const { breaks } = await atOneMoment(db, (moment) => verifyAudit(moment, keys));
+  if (breaks.length > 0) throw new OperatorError(`the audit trail is broken, and nothing was taken away: ${breaks[0]}`);
   await signAuditHeads(db, keys, now);
   let gone = 0;
   let after: ChainName = { merchantId: -1, cardNo: '' };

@@ -1,4 +1,4 @@
-import type { Queryable } from '../db/database.ts';
+import type { Database, Queryable } from '../db/database.ts';
 
 /** A chain's name in the tables: card_no is empty for a merchant's own, "issuer:..." for an issuer's; merchant 0 and empty is the platform's. */
 export interface ChainName {
@@ -17,6 +17,18 @@ export interface AuditRecord extends ChainName {
   action: string;
   details: string;
   hash: Buffer;
+}
+
+/** Reads at one moment, so that whatever is appended meanwhile looks like no fault. */
+export async function atOneMoment<T>(db: Database, work: (moment: Queryable) => Promise<T>): Promise<T> {
+  return db.session(async (session) => {
+    await session.script('begin isolation level repeatable read read only');
+    try {
+      return await work(session);
+    } finally {
+      await session.script('rollback');
+    }
+  });
 }
 
 /** Every row that holds a chain's head. */

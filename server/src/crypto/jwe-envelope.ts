@@ -49,7 +49,13 @@ function readClaims(json: Buffer): JweClaims | undefined {
   if (end < 0) return undefined;
   const pin = Buffer.from(json.subarray(at, end));
   json.fill(BLANK, at, end);
-  const claims = JSON.parse(json.toString('utf8')) as Record<string, unknown> | null;
+  let claims: Record<string, unknown> | null;
+  try {
+    claims = JSON.parse(json.toString('utf8')) as Record<string, unknown> | null;
+  } catch (error) {
+    pin.fill(0);
+    throw error;
+  }
   // What was cut out is the object's own member, and not text inside another.
   if (typeof claims !== 'object' || claims === null || claims.pin !== '*'.repeat(end - at)) {
     pin.fill(0);

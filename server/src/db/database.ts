@@ -34,6 +34,12 @@ const STATEMENT_TIMEOUT_MS = 10_000;
 const LOCK_TIMEOUT_MS = 1_000;
 const INT8_OID = 20;
 
+/** Whole numbers of 64 bits are numbers here: milliseconds and counts, all far below 2^53. */
+const types = {
+  getTypeParser: ((oid: number, format?: 'text') =>
+    oid === INT8_OID ? Number : pg.types.getTypeParser(oid, format)) as typeof pg.types.getTypeParser,
+};
+
 /** Opens a pool. Connections are made when first needed, so a database that is down shows at the first statement. */
 export function openDatabase({ url, connections = 16, onIdleError }: DatabaseOptions): Database {
   const pool = new pg.Pool({
@@ -49,10 +55,7 @@ export function openDatabase({ url, connections = 16, onIdleError }: DatabaseOpt
     // Arrays of any length share one plan: planning a set's statement anew costs more than running it.
     options: '-c plan_cache_mode=force_generic_plan -c jit=off',
     keepAlive: true,
-    types: {
-      getTypeParser: ((oid: number, format?: 'text') =>
-        oid === INT8_OID ? Number : pg.types.getTypeParser(oid, format)) as typeof pg.types.getTypeParser,
-    },
+    types,
   });
   pool.on('error', (error) => onIdleError?.(error));
   // Between two statements of a transaction nobody else listens, and a lost connection would end the process.
@@ -69,6 +72,7 @@ export function openDatabase({ url, connections = 16, onIdleError }: DatabaseOpt
         connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
         application_name: 'pinward',
         keepAlive: true,
+        types,
       });
       client.on('error', ignored);
       await client.connect();

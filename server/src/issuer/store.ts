@@ -292,6 +292,9 @@ export async function writeTry(db: Queryable, one: TryToWrite): Promise<boolean>
      ), renewed as (
        update pins p set prv = $9, salt = $10, key_version = $11 from head
         where $9::bytea is not null and p.merchant_id = head.merchant_id and p.card_no = head.card_no and p.version = head.pin_version
+     ), renewed_history as (
+       update pin_history h set prv = $9, salt = $10, key_version = $11 from head
+        where $9::bytea is not null and h.merchant_id = head.merchant_id and h.card_no = head.card_no and h.version = head.pin_version
      ), event as (
        insert into callback_events (merchant_id, card_no, action, data, created_at)
        select merchant_id, card_no, 'Pin_blocked', concat('{"card_no":"', card_no, '","cardholder_no":"', cardholder_no, '","time":', $7::bigint, '}'),

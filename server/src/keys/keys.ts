@@ -27,7 +27,7 @@ export interface Keys {
   readonly accessToken: MacKey;
   readonly cvv: { readonly version: number; cvv2(version: number, pan: string, expiryYymm: string): string };
   readonly auditHead: { readonly version: number; readonly key: KeyObject; publicKey(version: number): KeyObject };
-  /** Keys that JWE envelopes may be sealed to, newest first: the active one, the one before it, and one that is pending. */
+  /** Keys that JWE envelopes may be sealed to: the active one, one that is pending, and the one before. */
   readonly jwe: readonly JweKey[];
 }
 
@@ -201,7 +201,8 @@ function jweKeysOf(newestFirst: OpenKey[], nowMs: number): JweKey[] {
   const pending = live.filter(({ state }) => state === 'pending');
   // Whoever fetched the keys just before a rotation seals to the one that was active then.
   const inUse = live.filter(({ state }) => state !== 'pending').slice(0, 2);
-  return [...pending, ...inUse].map(({ key }) => {
+  // The active one first, which every process has; one that is pending is shown ahead, for caches.
+  return [...inUse.slice(0, 1), ...pending, ...inUse.slice(1)].map(({ key }) => {
     const privateKey = key.key as KeyObject;
     const { kty, crv, x, y } = createPublicKey(privateKey).export({ format: 'jwk' });
     // RFC 7638, 3.2: the required members in the order of their names, without white space.

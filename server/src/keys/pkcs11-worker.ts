@@ -184,13 +184,22 @@ function work(): void {
         }
       }
       if (!connected) {
-        for (const request of queue.splice(0)) answer({ id: request.id, fault: 'the HSM is away', gone: true });
+        for (const request of queue.splice(0)) {
+          request.data.fill(0);
+          answer({ id: request.id, fault: 'the HSM is away', gone: true });
+        }
         return;
       }
     }
     const session = sessions.pop();
     if (session === undefined) return;
-    void serve(session, queue.shift() as HsmRequest);
+    const request = queue.shift() as HsmRequest;
+    // Nobody waits for it any more: it is wiped, and not run late.
+    if (Date.now() > request.deadlineMs) {
+      request.data.fill(0);
+      sessions.push(session);
+      answer({ id: request.id, fault: 'the HSM does not answer', gone: true });
+    } else void serve(session, request);
   }
 }
 

@@ -48,6 +48,8 @@ export interface HsmRequest {
   op: 'mac' | 'make' | 'destroy' | 'close';
   label: string;
   data: Uint8Array;
+  /** Unix milliseconds; after it nobody waits for the answer. */
+  deadlineMs: number;
 }
 export type HsmAnswer = { id: number; value: Uint8Array } | { id: number; fault: string; gone: boolean };
 export interface HsmWorkerData {
@@ -110,7 +112,7 @@ export async function openHsm(config: HsmConfig): Promise<Hsm> {
     const data = new Uint8Array(given); // of its own, since it moves over and is wiped there
     return new Promise<Buffer>((resolve, reject) => {
       const timer = setTimeout(() => {
-        waiting.delete(id);
+        // It stays counted until the worker lets go of it, so that what an HSM that hangs keeps is bounded.
         reject(new HsmError('the HSM does not answer', true));
       }, CALL_TIMEOUT_MS);
       waiting.set(id, {
@@ -124,7 +126,7 @@ export async function openHsm(config: HsmConfig): Promise<Hsm> {
         },
       });
       if (waiting.size === 1) worker.ref();
-      worker.postMessage({ id, op, label, data } satisfies HsmRequest, [data.buffer]);
+      worker.postMessage({ id, op, label, data, deadlineMs: Date.now() + CALL_TIMEOUT_MS } satisfies HsmRequest, [data.buffer]);
     });
   }
 

@@ -104,7 +104,7 @@ async function rewrapCards(
 function rewrapCard(keys: Keys, versions: { wrap: number; fingerprint: number }, { merchantId, cardNo, panWrapped }: StaleCard) {
   const pan = keys.pan.unwrap(panWrapped, panIdentity(cardNo));
   try {
-    const current = wrappedVersion(panWrapped) === versions.wrap;
+    const current = wrappedVersion(panWrapped) >= versions.wrap;
     return {
       merchantId,
       cardNo,

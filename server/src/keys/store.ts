@@ -16,7 +16,7 @@ export type Holder = keyof typeof HOLDERS;
 
 export async function countStale(db: Queryable, table: Holder, version: number): Promise<number> {
   const { column } = HOLDERS[table];
-  const [row] = await db.query<[number]>(`count-stale-${table}`, `select count(*) from ${table} where ${versionOf(column)} <> $1`, [
+  const [row] = await db.query<[number]>(`count-stale-${table}`, `select count(*) from ${table} where ${versionOf(column)} < $1`, [
     version,
   ]);
   return row?.[0] ?? 0;
@@ -27,12 +27,12 @@ export interface StaleRow {
   wrapped: Buffer;
 }
 
-/** Some rows whose value is under another version, locked. Those that somebody else has locked are left for the next time. */
+/** Some rows whose value is under an older version, locked. Those that somebody else has locked are left for the next time. */
 export async function lockStale(tx: Queryable, table: Holder, version: number, most: number): Promise<StaleRow[]> {
   const { key, column } = HOLDERS[table];
   const rows = await tx.query<[...string[], Buffer]>(
     `lock-stale-${table}`,
-    `select ${key.map((name) => `${name}::text`).join(', ')}, ${column} from ${table} where ${versionOf(column)} <> $1 limit $2 for update skip locked`,
+    `select ${key.map((name) => `${name}::text`).join(', ')}, ${column} from ${table} where ${versionOf(column)} < $1 limit $2 for update skip locked`,
     [version, most],
   );
   return rows.map((row) => ({ key: row.slice(0, -1) as string[], wrapped: row.at(-1) as Buffer }));
@@ -44,7 +44,7 @@ export async function storeRewrapped(tx: Queryable, table: Holder, key: string[]
   await tx.query(`store-rewrapped-${table}`, `update ${table} set ${column} = $1 where ${where}`, [wrapped, ...key]);
 }
 
-const STALE_CARD = `pan_wrapped is not null and (${versionOf('pan_wrapped')} <> $1 or pan_fingerprint_version <> $2)`;
+const STALE_CARD = `pan_wrapped is not null and (${versionOf('pan_wrapped')} < $1 or pan_fingerprint_version < $2)`;
 
 export async function countStaleCards(db: Queryable, wrapVersion: number, fingerprintVersion: number): Promise<number> {
   const [row] = await db.query<[number]>('count-stale-cards', `select count(*) from cards where ${STALE_CARD}`, [
@@ -60,7 +60,7 @@ export interface StaleCard {
   panWrapped: Buffer;
 }
 
-/** The next cards behind one, in the order of the key, whose PAN or fingerprint is under another version, locked. */
+/** The next cards behind one, in the order of the key, whose PAN or fingerprint is under an older version, locked. */
 export async function lockStaleCards(
   tx: Queryable,
   versions: { wrap: number; fingerprint: number },

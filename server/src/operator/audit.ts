@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { exportAudit } from '../audit/export-audit.ts';
 import { pruneAudit } from '../audit/prune-audit.ts';
 import { signAuditHeads } from '../audit/sign-heads.ts';
+import { atOneMoment } from '../audit/store.ts';
 import { verifyAudit } from '../audit/verify-audit.ts';
 import { OperatorError } from '../merchants/administer.ts';
 import { print, withPlatform } from './output.ts';
@@ -14,7 +15,7 @@ export function addAuditCommands(program: Command): void {
     .description('walk every chain and name the first break of each; status 1 if there is one')
     .action(() =>
       withPlatform(async ({ db, keys }) => {
-        const { chains, records, signings, breaks } = await verifyAudit(db, keys);
+        const { chains, records, signings, breaks } = await atOneMoment(db, (moment) => verifyAudit(moment, keys));
         const what = `${records} records in ${chains} chains, ${signings} signings`;
         if (breaks.length > 0)
           throw new OperatorError(`the audit trail is broken:\n${breaks.map((one) => `  - ${one}`).join('\n')}\n(${what})`);
@@ -27,7 +28,10 @@ export function addAuditCommands(program: Command): void {
     .option('--since <date>', 'records of this day and later: yyyy-mm-dd', readDate, 0)
     .action((options: { since: number }) =>
       withPlatform(async ({ db, keys }) => {
-        for await (const line of exportAudit(db, keys, options.since)) if (!process.stdout.write(line)) await once(process.stdout, 'drain');
+        await atOneMoment(db, async (moment) => {
+          for await (const line of exportAudit(moment, keys, options.since))
+            if (!process.stdout.write(line)) await once(process.stdout, 'drain');
+        });
       }),
     );
   audit

@@ -52,7 +52,7 @@ export function jwksRoutes({ keys }: Services): FastifyPluginAsyncTypebox {
       {
         schema: {
           summary: 'Keys for `jwe` envelopes',
-          description: 'Seal to the first. A key that is here stays good for at least ten minutes after it is gone.',
+          description: 'Seal to the first. After a rotation the key before it stays here, and good, until the next rotation.',
           tags: ['Authentication'],
           response: {
             200: Type.Object({
