@@ -17,7 +17,7 @@ const { module, token, pin } = workerData as HsmWorkerData;
 class TokenError extends Error {}
 
 const pkcs11js = await import('pkcs11js').then(
-  (loaded) => loaded.default ?? loaded,
+  (loaded) => loaded.default,
   () => undefined,
 );
 const p = pkcs11js as NonNullable<typeof pkcs11js>;
