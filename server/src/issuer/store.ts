@@ -226,18 +226,8 @@ export async function findToVerify(
     [merchantIds, issuerId, zoneKeyLabel, byNumber ? card.cardNo : card.fingerprints],
   );
   if (row === undefined) return undefined;
-  const [merchantId, cardNo, status, panWrapped, pinVersion, failedTries, blocked, malformed, malformedSince] = row;
-  const [prv, salt, keyVersion, setAtMs, envelope, algorithm, createdAtMs, keyMalformed, keyMalformedSince] = row.slice(9) as [
-    Buffer | null,
-    Buffer,
-    number,
-    number,
-    string,
-    string | null,
-    number,
-    number,
-    number | null,
-  ];
+  const [merchantId, cardNo, status, panWrapped, pinVersion, failedTries, blocked, malformed, malformedSince, ...joined] = row;
+  const [prv, salt, keyVersion, setAtMs, envelope, algorithm, createdAtMs, keyMalformed, keyMalformedSince] = joined;
   return {
     merchantId,
     cardNo,
