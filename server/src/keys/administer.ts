@@ -39,6 +39,7 @@ export interface KeyPlace {
   now: () => number;
 }
 
+/** Of two operators who change the file at once, one waits. */
 async function changeKeyFile<T>({ db, keyFile, source }: KeyPlace, change: (file: OpenKeyFile) => Promise<T>): Promise<T> {
   return db.session(async (session) => {
     await session.query('key-file-lock', 'select pg_advisory_lock($1)', [LOCKS.keyFile]);
@@ -80,12 +81,10 @@ export async function rotateKey(
  * sealed with `old`. Everything in the file is wrapped anew; the old KEK stays in it, for what the database holds under it.
  */
 export async function rotateKek(place: KeyPlace, old: KekSource | undefined): Promise<{ version: number; kcv: string }> {
-  const { db, keyFile, source, now } = place;
+  const { db, source, now } = place;
   if (old === undefined && source.kind !== 'hsm')
     throw new OperatorError('set the new key-encryption key as usual, and the one in use as PINWARD_OLD_KEK, _FILE or _PASSPHRASE');
-  const kek = await db.session(async (session) => {
-    await session.query('key-file-lock', 'select pg_advisory_lock($1)', [LOCKS.keyFile]);
-    const file = await openKeyFile(keyFile, old ?? source);
+  const kek = await changeKeyFile({ ...place, source: old ?? source }, async (file) => {
     const { stored } = file;
     const next = await newKek(source, stored.kek.version + 1, stored.id);
     if (next.kek.kcv === stored.kek.kcv) throw new OperatorError('that is the key-encryption key in use');
@@ -111,7 +110,8 @@ export async function rotateKek(place: KeyPlace, old: KekSource | undefined): Pr
       if (bytes !== undefined && entry !== undefined)
         entry.wrapped = await sealed(next.held, bytes, keyIdentity(stored.id, key.purpose, key.version));
     }
-    await replaceKeyFile(keyFile, { ...stored, kek: next.kek, retired_keks: retired });
+    stored.kek = next.kek;
+    stored.retired_keks = retired;
     return next.kek;
   });
   const details = detailsOf('operator', { purpose: 'kek', version: kek.version, kcv: kek.kcv });
