@@ -112,7 +112,10 @@ async function openPlace(name: string, env: Record<string, string>): Promise<Pla
   const platform = await openPlatform(readConfig(own));
   opened.push(platform);
   await resetSandbox(platform.db, platform.keys);
-  await changeMerchant({ db: platform.db, now: Date.now }, SANDBOX_MERCHANT_NO, { callbackActions: ['Pin_set', 'Card_update'] });
+  await changeMerchant({ db: platform.db, now: Date.now }, SANDBOX_MERCHANT_NO, {
+    callbackUrl: 'http://127.0.0.1:9/',
+    callbackActions: ['Pin_set', 'Card_update'],
+  });
   await fillWithCards(platform);
   // Both servers on one database; on the embedded one the second is given its address, as only one may serve on a data directory.
   const databaseUrl = platform.url.expose();

@@ -211,7 +211,10 @@ describe('changing the status of a card', () => {
   test('is told to a merchant that takes it, and to no other', async () => {
     await update('C202605220001', 'Frozen');
     assert.deepEqual(await events(), []);
-    await changeMerchant({ db: platform.db, now: Date.now }, 'M202605220001', { callbackActions: ['Card_update'] });
+    await changeMerchant({ db: platform.db, now: Date.now }, 'M202605220001', {
+      callbackUrl: 'http://127.0.0.1:9/',
+      callbackActions: ['Card_update'],
+    });
     const fresh = await startPlatform({}, { databaseUrl: platform.databaseUrl, clock: platform.clock });
     const again = merchantOf(fresh);
     await again.call('POST', '/card/status/update', { card_no: 'C202605220001', status: 'Activated' });

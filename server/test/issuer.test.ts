@@ -373,7 +373,10 @@ describe('zone keys', () => {
 });
 
 test('the merchant hears of a block and of its end, if it takes those events', async () => {
-  await changeMerchant({ db: platform.db, now: Date.now }, 'M202605220001', { callbackActions: ['Pin_blocked', 'Pin_unblocked'] });
+  await changeMerchant({ db: platform.db, now: Date.now }, 'M202605220001', {
+    callbackUrl: 'http://127.0.0.1:9/',
+    callbackActions: ['Pin_blocked', 'Pin_unblocked'],
+  });
   await setPin('142536');
   for (let i = 0; i < 3; i++) await issuer.verify('902847');
   await issuer.call('POST', '/pin/unblock', { card_no: CARD });

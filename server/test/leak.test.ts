@@ -43,6 +43,7 @@ before(async () => {
   platform = await openPlatform(config);
   await seedSandbox(platform.db, platform.keys);
   await changeMerchant({ db: platform.db, now: Date.now }, SANDBOX_MERCHANT_NO, {
+    callbackUrl: 'http://127.0.0.1:9/',
     callbackActions: ['Pin_set', 'Card_update'],
     name: `${PLANTED_MARKER} ${PLANTED_PIN}`,
   });

@@ -250,7 +250,7 @@ describe('sets, and tells:', () => {
   test('rule 8: PIN, audit record and, for a merchant that takes it, event are stored together', async () => {
     await set(pinBody('142536'));
     assert.equal(await count('callback_events'), 0, 'not for one that does not');
-    await changeMerchant(operator(), 'M202605220001', { callbackActions: ['Pin_set'] });
+    await changeMerchant(operator(), 'M202605220001', { callbackUrl: 'http://127.0.0.1:9/', callbackActions: ['Pin_set'] });
     await onFreshProcess({}, async () => {
       await set(pinBody('902847'));
     });
@@ -265,7 +265,7 @@ describe('sets, and tells:', () => {
   for (const when of ['as it is written', 'at the commit'])
     for (const table of ['pins', 'audit_records', 'callback_events']) {
       test(`rule 8: nothing is stored when ${table} fails ${when}, and a set in the same moment is not concerned`, async () => {
-        await changeMerchant(operator(), 'M202605220001', { callbackActions: ['Pin_set'] });
+        await changeMerchant(operator(), 'M202605220001', { callbackUrl: 'http://127.0.0.1:9/', callbackActions: ['Pin_set'] });
         const trigger = when === 'at the commit' ? 'constraint trigger broken after' : 'trigger broken before';
         await platform.db.script(`create function break_it() returns trigger language plpgsql as $$ begin
           if new.card_no = '${CARD}' then raise exception 'broken'; end if; return new; end $$;

@@ -35,7 +35,7 @@ async function newMerchant(): Promise<{ merchantNo: string; apiKey: string; secr
     name: 'Merchant of a test',
     integrationMode: 'AUTHORIZATION',
     pinRuns: 'arithmetic',
-    callbackActions: [],
+    pciEnabled: false,
   });
   return { merchantNo, ...(await newCredential(merchantNo)) };
 }

@@ -3,13 +3,23 @@ import type { Queryable } from '../db/database.ts';
 import type { IssuerOrigin } from '../issuer/authenticate.ts';
 
 /*
- * What happened to what, by whom. One chain a card, a merchant and an issuer, and one of the platform's own: each record's hash
+ * What happened to what, by whom. One chain a card, a cardholder, a merchant and an issuer, and one of the platform's own: each record's hash
  * covers the hash before it, so that a change, a gap or a new order shows. The row that holds the chain's head is locked by the statement that
  * appends, and the hash is computed there. PIN sets append in their own shared statement (pins/store.ts), by the same rule.
  */
 
 export type AuditAction =
   | 'card_created'
+  | 'card_applied'
+  | 'card_issued'
+  | 'card_failed'
+  | 'card_private_read'
+  | 'client_token_issued'
+  | 'cardholder_created'
+  | 'cardholder_applied'
+  | 'cardholder_verification_started'
+  | 'cardholder_approved'
+  | 'cardholder_rejected'
   | 'card_activated'
   | 'card_activation_failed'
   | 'card_frozen'
@@ -46,6 +56,12 @@ export function detailsOf(by: Origin | IssuerOrigin | 'operator' | 'sandbox', mo
 /** Whose chain: the row that holds its head, and how its records name it. No card number has a colon. */
 const OWNERS = {
   card: { table: 'cards', merchantId: 'merchant_id', cardNo: 'card_no', row: 'merchant_id = $4 and card_no = $5' },
+  cardholder: {
+    table: 'cardholders',
+    merchantId: 'merchant_id',
+    cardNo: "'cardholder:' || cardholder_no",
+    row: 'merchant_id = $4 and cardholder_no = $5',
+  },
   merchant: { table: 'merchants', merchantId: 'merchant_id', cardNo: "''", row: 'merchant_id = $4' },
   issuer: { table: 'issuers', merchantId: '0', cardNo: "'issuer:' || issuer_no", row: 'issuer_id = $4' },
   platform: { table: 'installation', merchantId: '0', cardNo: "''", row: 'one' },
@@ -85,6 +101,18 @@ export async function auditCard(
   details: string,
 ): Promise<void> {
   await append(tx, 'card', [merchantId, cardNo], atMs, action, details);
+}
+
+/** Appends to a cardholder's chain: applications and verdicts. */
+export async function auditCardholder(
+  tx: Queryable,
+  merchantId: number,
+  cardholderNo: string,
+  atMs: number,
+  action: AuditAction,
+  details: string,
+): Promise<void> {
+  await append(tx, 'cardholder', [merchantId, cardholderNo], atMs, action, details);
 }
 
 /** Appends to a merchant's own chain: what operators did to it and to its credentials. */

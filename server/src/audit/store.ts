@@ -1,6 +1,6 @@
 import type { Database, Queryable } from '../db/database.ts';
 
-/** A chain's name in the tables: card_no is empty for a merchant's own, "issuer:..." for an issuer's; merchant 0 and empty is the platform's. */
+/** A chain's name in the tables: card_no is empty for a merchant's own, "cardholder:..." for a cardholder's, "issuer:..." for an issuer's; merchant 0 and empty is the platform's. */
 export interface ChainName {
   merchantId: number;
   cardNo: string;
@@ -33,6 +33,7 @@ export async function atOneMoment<T>(db: Database, work: (moment: Queryable) => 
 
 /** Every row that holds a chain's head. */
 const OWNERS = `(select merchant_id, card_no, audit_count, audit_head from cards
+  union all select merchant_id, 'cardholder:' || cardholder_no, audit_count, audit_head from cardholders
   union all select merchant_id, '', audit_count, audit_head from merchants
   union all select 0, 'issuer:' || issuer_no, audit_count, audit_head from issuers
   union all select 0, '', audit_count, audit_head from installation)`;

@@ -1,7 +1,7 @@
 import { createSecretKey, type KeyObject } from 'node:crypto';
 import type { Database } from '../db/database.ts';
 import type { Keys } from '../keys/keys.ts';
-import { type CredentialRow, findCredential, secretIdentity } from '../merchants/store.ts';
+import { type CredentialRow, findCredential, type IntegrationMode, secretIdentity } from '../merchants/store.ts';
 import type { PinEnvelope } from '../pins/pin-envelope.ts';
 import type { PolicySettings } from '../pins/pin-policies.ts';
 import type { PinRuns } from '../pins/pin-policy.ts';
@@ -21,7 +21,10 @@ export interface Caller {
   pinPolicies: PolicySettings;
   /** How many PINs the `history` policy looks back at. */
   pinHistory: number;
-  /** The callback actions that the merchant takes. */
+  integrationMode: IntegrationMode;
+  /** Whether PANs and CVVs may be read. */
+  pciEnabled: boolean;
+  /** The callback actions that the merchant takes; none where it has not said where. */
   callbackActions: ReadonlySet<string>;
   /** Issues and verifies this credential's access tokens. */
   tokens: TokenIssuer;
@@ -57,6 +60,8 @@ async function build(row: CredentialRow, apiKey: string, keys: Keys): Promise<Kn
         pinEnvelopeMinimum: row.pinEnvelopeMinimum,
         pinPolicies: row.pinPolicies,
         pinHistory: row.pinHistory,
+        integrationMode: row.integrationMode,
+        pciEnabled: row.pciEnabled,
         callbackActions: new Set(row.callbackActions),
         tokens: createTokenIssuer(keys.accessToken, {
           credentialId: row.credentialId,

@@ -47,7 +47,7 @@ export async function activateCard(
       return false;
     }
     await updateActivationFailures(tx, caller.merchantId, request.cardNo, 0, null);
-    await changeStatus(tx, caller, { cardNo: request.cardNo, status: card.status }, 'activate', origin, now);
+    await changeStatus(tx, card, 'activate', origin, now);
     return true;
   });
   if (!verified) throw new ApiError('cardVerificationFailed');

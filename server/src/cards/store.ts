@@ -60,6 +60,8 @@ export async function listCards(db: Queryable, merchantId: number, filter: CardF
 }
 
 export interface LockedCard {
+  merchantId: number;
+  cardNo: string;
   cardholderNo: string;
   cardType: CardType;
   status: CardStatus;
@@ -69,19 +71,49 @@ export interface LockedCard {
   cvkVersion: number;
   activationFailures: number;
   activationFailedAtMs: number | null;
+  issuerFrozen: boolean;
 }
 
-/** Holds the card until the transaction ends: its status and its failed activations don't change meanwhile. */
-export async function lockCard(tx: Queryable, merchantId: number, cardNo: string): Promise<LockedCard | undefined> {
-  const [row] = await tx.query<[string, CardType, CardStatus, Buffer | null, string | null, string | null, number, number, number | null]>(
+type LockedTuple = [
+  number,
+  string,
+  CardType,
+  CardStatus,
+  Buffer | null,
+  string | null,
+  string | null,
+  number,
+  number,
+  number | null,
+  boolean,
+];
+
+/** Holds a card of one of these merchants until the transaction ends: its status and its failed activations don't change meanwhile. */
+export async function lockCard(tx: Queryable, merchantIds: number[], cardNo: string): Promise<LockedCard | undefined> {
+  const [row] = await tx.query<LockedTuple>(
     'lock-card',
-    `select cardholder_no, card_type, status, pan_wrapped, pan_last_four, expiry_yymm, cvk_version, activation_failures, (extract(epoch from activation_failed_at) * 1000)::bigint
-       from cards where merchant_id = $1 and card_no = $2 for update`,
-    [merchantId, cardNo],
+    `select merchant_id, cardholder_no, card_type, status, pan_wrapped, pan_last_four, expiry_yymm, cvk_version, activation_failures,
+            (extract(epoch from activation_failed_at) * 1000)::bigint, issuer_frozen
+       from cards where merchant_id = any($1) and card_no = $2 for update`,
+    [merchantIds, cardNo],
   );
   if (row === undefined) return undefined;
-  const [cardholderNo, cardType, status, panWrapped, panLastFour, expiryYymm, cvkVersion, activationFailures, activationFailedAtMs] = row;
-  return { cardholderNo, cardType, status, panWrapped, panLastFour, expiryYymm, cvkVersion, activationFailures, activationFailedAtMs };
+  const [merchantId, cardholderNo, cardType, status, panWrapped, panLastFour, expiryYymm, cvkVersion, ...more] = row;
+  const [activationFailures, activationFailedAtMs, issuerFrozen] = more;
+  return {
+    merchantId,
+    cardNo,
+    cardholderNo,
+    cardType,
+    status,
+    panWrapped,
+    panLastFour,
+    expiryYymm,
+    cvkVersion,
+    activationFailures,
+    activationFailedAtMs,
+    issuerFrozen,
+  };
 }
 
 /** For cards/change-status.ts alone, which knows which change is allowed. */

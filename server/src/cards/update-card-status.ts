@@ -1,12 +1,13 @@
 import type { Origin } from '../auth/authenticate.ts';
 import type { Caller } from '../auth/callers.ts';
+import { ApiError } from '../errors.ts';
 import type { Services } from '../services.ts';
 import { changeStatus, lockOwnCard, type TransitionName } from './change-status.ts';
 
 /** The statuses that a merchant may ask for, and what asking means. `Activated` unfreezes; a first activation takes the CVV. */
 const ASKED: Record<'Frozen' | 'Activated' | 'Delete', TransitionName> = { Frozen: 'freeze', Activated: 'unfreeze', Delete: 'delete' };
 
-/** Freezes, unfreezes or deletes a card. Errors: 4001, 4005. */
+/** Freezes, unfreezes or deletes a card. Errors: 4001, 4005, also for a card that the issuer froze. */
 export async function updateCardStatus(
   { db, clock }: Services,
   caller: Caller,
@@ -15,6 +16,7 @@ export async function updateCardStatus(
 ): Promise<void> {
   await db.transaction(async (tx) => {
     const card = await lockOwnCard(tx, caller, request.cardNo);
-    await changeStatus(tx, caller, { cardNo: request.cardNo, status: card.status }, ASKED[request.status], origin, clock());
+    if (card.issuerFrozen && request.status === 'Activated') throw new ApiError('cardStatusUnfit');
+    await changeStatus(tx, card, ASKED[request.status], origin, clock());
   });
 }

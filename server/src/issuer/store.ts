@@ -286,10 +286,10 @@ export async function writeTry(db: Queryable, one: TryToWrite): Promise<boolean>
        update pin_history h set prv = $9, salt = $10, key_version = $11 from head
         where $9::bytea is not null and h.merchant_id = head.merchant_id and h.card_no = head.card_no and h.version = head.pin_version
      ), event as (
-       insert into callback_events (merchant_id, card_no, action, data, created_at)
+       insert into callback_events (merchant_id, card_no, action, data, created_at, due_at)
        select merchant_id, card_no, 'Pin_blocked', concat('{"card_no":"', card_no, '","cardholder_no":"', cardholder_no, '","time":', $7::bigint, '}'),
-              to_timestamp($7::bigint / 1000.0)
-         from head join merchants m using (merchant_id) where $6 and 'Pin_blocked' = any(m.callback_actions)
+              to_timestamp($7::bigint / 1000.0), to_timestamp($7::bigint / 1000.0)
+         from head join merchants m using (merchant_id) where $6 and m.callback_url is not null and 'Pin_blocked' = any(m.callback_actions)
      )
      select count(*) from head`,
     [
@@ -334,18 +334,14 @@ export async function countMalformed(
 }
 
 /** Clears tries and block of a card that has a PIN; the PIN stays. Locks the card. */
-export async function clearTries(
-  tx: Queryable,
-  merchantId: number,
-  cardNo: string,
-): Promise<{ cardholderNo: string; callbackActions: string[] } | undefined> {
-  const [row] = await tx.query<[string, string[]]>(
+export async function clearTries(tx: Queryable, merchantId: number, cardNo: string): Promise<{ cardholderNo: string } | undefined> {
+  const [row] = await tx.query<[string]>(
     'clear-tries',
-    `update cards c set pin_failed_tries = 0, pin_last_failure_at = null, pin_blocked_at = null from merchants m
-      where c.merchant_id = $1 and c.card_no = $2 and c.pin_version > 0 and m.merchant_id = c.merchant_id returning c.cardholder_no, m.callback_actions`,
+    `update cards set pin_failed_tries = 0, pin_last_failure_at = null, pin_blocked_at = null
+      where merchant_id = $1 and card_no = $2 and pin_version > 0 returning cardholder_no`,
     [merchantId, cardNo],
   );
-  return row && { cardholderNo: row[0], callbackActions: row[1] };
+  return row && { cardholderNo: row[0] };
 }
 
 /** Stores what the issuer supplied of a cardholder; false if none of its merchants has this one. */

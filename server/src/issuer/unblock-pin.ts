@@ -15,7 +15,6 @@ export async function unblockPin({ db, clock }: Services, issuer: Issuer, cardNo
     const cleared = await clearTries(tx, merchantId, cardNo);
     if (cleared === undefined) throw new ApiError('pinNotSet');
     await auditCard(tx, merchantId, cardNo, now, 'pin_unblocked', detailsOf(origin, { blocked, failed_tries: failedTries }));
-    if (!cleared.callbackActions.includes('Pin_unblocked')) return;
     await appendEvent(tx, merchantId, cardNo, 'Pin_unblocked', { card_no: cardNo, cardholder_no: cleared.cardholderNo, time: now }, now);
   });
 }

@@ -34,7 +34,7 @@ const SECRET_LENGTH = 32;
 
 export async function createMerchant(
   { db, now }: { db: Database; now: () => number },
-  merchant: { merchantNo?: string; name: string; integrationMode: IntegrationMode; pinRuns: PinRuns; callbackActions: string[] },
+  merchant: { merchantNo?: string; name: string; integrationMode: IntegrationMode; pinRuns: PinRuns; pciEnabled: boolean },
 ): Promise<string> {
   requireName(merchant.name);
   const merchantNo = merchant.merchantNo ?? `M${randomText(12)}`;

@@ -22,6 +22,8 @@ export interface CredentialRow {
   pinEnvelopeMinimum: PinEnvelope;
   pinPolicies: PolicySettings;
   pinHistory: number;
+  integrationMode: IntegrationMode;
+  pciEnabled: boolean;
 }
 
 /** What a wrapped apiSecret is bound to: moved to another credential's row it does not open. */
@@ -49,12 +51,15 @@ export async function findCredential(db: Queryable, apiKey: string): Promise<Cre
       PinEnvelope,
       PolicySettings,
       number,
+      IntegrationMode,
+      boolean,
     ]
   >(
     'find-credential',
     `select c.credential_id, m.merchant_id, m.merchant_no, c.secret_wrapped, c.status, (extract(epoch from c.expires_at) * 1000)::bigint,
-            c.ip_allowlist, c.token_epoch, m.status, m.token_epoch, m.pin_runs, m.callback_actions,
-            c.pin_envelope, c.pin_envelope_minimum, m.pin_policies, m.pin_history
+            c.ip_allowlist, c.token_epoch, m.status, m.token_epoch, m.pin_runs,
+            case when m.callback_url is null then '{}' else m.callback_actions end,
+            c.pin_envelope, c.pin_envelope_minimum, m.pin_policies, m.pin_history, m.integration_mode, m.pci_enabled
        from credentials c join merchants m using (merchant_id)
       where c.api_key = $1`,
     [apiKey],
@@ -77,6 +82,8 @@ export async function findCredential(db: Queryable, apiKey: string): Promise<Cre
     pinEnvelopeMinimum,
     pinPolicies,
     pinHistory,
+    integrationMode,
+    pciEnabled,
   ] = row;
   return {
     credentialId,
@@ -95,6 +102,8 @@ export async function findCredential(db: Queryable, apiKey: string): Promise<Cre
     pinEnvelopeMinimum,
     pinPolicies,
     pinHistory,
+    integrationMode,
+    pciEnabled,
   };
 }
 
@@ -106,12 +115,12 @@ export async function readGateVersion(db: Queryable): Promise<number> {
 
 export async function insertMerchant(
   tx: Queryable,
-  merchant: { merchantNo: string; name: string; integrationMode: IntegrationMode; pinRuns: PinRuns; callbackActions: string[] },
+  merchant: { merchantNo: string; name: string; integrationMode: IntegrationMode; pinRuns: PinRuns; pciEnabled: boolean },
 ): Promise<number> {
   const [row] = await tx.query<[number]>(
     'insert-merchant',
-    `insert into merchants (merchant_no, name, integration_mode, pin_runs, callback_actions) values ($1, $2, $3, $4, $5) returning merchant_id`,
-    [merchant.merchantNo, merchant.name, merchant.integrationMode, merchant.pinRuns, merchant.callbackActions],
+    `insert into merchants (merchant_no, name, integration_mode, pin_runs, pci_enabled) values ($1, $2, $3, $4, $5) returning merchant_id`,
+    [merchant.merchantNo, merchant.name, merchant.integrationMode, merchant.pinRuns, merchant.pciEnabled],
   );
   return (row as [number])[0];
 }
@@ -121,6 +130,10 @@ export interface MerchantChange {
   pinRuns?: PinRuns;
   callbackActions?: string[];
   status?: 'Active' | 'Disabled';
+  pciEnabled?: boolean;
+  /** Where callbacks go; null: nowhere. */
+  callbackUrl?: string | null;
+  callbackCredentialId?: number;
   /** Changes those that it names. */
   pinPolicies?: PolicySettings;
   pinHistory?: number;
@@ -132,9 +145,23 @@ export async function updateMerchant(tx: Queryable, merchantNo: string, change: 
     'update-merchant',
     `update merchants set name = coalesce($2, name), pin_runs = coalesce($3, pin_runs), callback_actions = coalesce($4, callback_actions),
             pin_policies = pin_policies || coalesce($6::jsonb, '{}'), pin_history = coalesce($7, pin_history),
+            pci_enabled = coalesce($8, pci_enabled), callback_credential_id = coalesce($9, callback_credential_id),
+            callback_url = case when $10 then $11 else callback_url end,
             status = coalesce($5, status), token_epoch = token_epoch + ($5 is not null and $5 = 'Disabled')::int
       where merchant_no = $1 returning merchant_id`,
-    [merchantNo, change.name, change.pinRuns, change.callbackActions, change.status, change.pinPolicies, change.pinHistory],
+    [
+      merchantNo,
+      change.name,
+      change.pinRuns,
+      change.callbackActions,
+      change.status,
+      change.pinPolicies,
+      change.pinHistory,
+      change.pciEnabled,
+      change.callbackCredentialId,
+      change.callbackUrl !== undefined,
+      change.callbackUrl,
+    ],
   );
   return row?.[0];
 }
@@ -149,12 +176,13 @@ export type MerchantListing = [
   credentials: number,
   pinPolicies: PolicySettings,
   pinHistory: number,
+  pciEnabled: boolean,
 ];
 
 export function listMerchants(db: Queryable): Promise<MerchantListing[]> {
   return db.query(
     'list-merchants',
-    `select m.merchant_no, m.name, m.status, m.integration_mode, m.pin_runs, m.callback_actions, count(c.credential_id), m.pin_policies, m.pin_history
+    `select m.merchant_no, m.name, m.status, m.integration_mode, m.pin_runs, m.callback_actions, count(c.credential_id), m.pin_policies, m.pin_history, m.pci_enabled
        from merchants m left join credentials c using (merchant_id) group by m.merchant_id order by m.merchant_id`,
   );
 }

@@ -30,15 +30,15 @@ export function addMerchantCommands(program: Command): void {
     .requiredOption('--name <name>', 'for people')
     .addOption(new Option('--mode <mode>', 'integration mode').choices(['AUTHORIZATION', 'CREDIT_EXTENSION']).default('AUTHORIZATION'))
     .addOption(pinRuns().default('arithmetic'))
-    .addOption(callbacks().default([], 'none'))
-    .action((options: { name: string; mode: IntegrationMode; pinRuns: PinRuns; callbacks: string[] }) =>
+    .option('--pci', 'may read PANs and CVVs by the API')
+    .action((options: { name: string; mode: IntegrationMode; pinRuns: PinRuns; pci?: boolean }) =>
       withPlatform(async (platform) => {
         print(
           await createMerchant(platform, {
             name: options.name,
             integrationMode: options.mode,
             pinRuns: options.pinRuns,
-            callbackActions: options.callbacks,
+            pciEnabled: options.pci ?? false,
           }),
         );
       }),
@@ -47,8 +47,8 @@ export function addMerchantCommands(program: Command): void {
     withPlatform(async ({ db }) => {
       const rows = await listMerchants(db);
       printTable(
-        ['merchant', 'name', 'status', 'mode', 'pin runs', 'callbacks', 'credentials', 'pin policies'],
-        rows.map((row) => [...row.slice(0, 7), policiesText(row[7], row[8])]),
+        ['merchant', 'name', 'status', 'mode', 'pin runs', 'callbacks', 'credentials', 'pci', 'pin policies'],
+        rows.map((row) => [...row.slice(0, 7), row[9] ? 'on' : 'off', policiesText(row[7], row[8])]),
       );
     }),
   );
@@ -63,15 +63,20 @@ export function addMerchantCommands(program: Command): void {
         `NAME=off, warn or refuse, of ${PIN_POLICIES.join(', ')}; history with a number: history=refuse:4 looks at the last four PINs`,
       ).argParser(readPolicies),
     )
+    .addOption(new Option('--pci <whether>', 'whether it may read PANs and CVVs by the API').choices(['on', 'off']))
     .option('--enable', 'bring a disabled merchant back; its credentials must fetch new tokens')
     .action(
-      (merchantNo: string, options: { name?: string; pinRuns?: PinRuns; callbacks?: string[]; pinPolicy?: Policies; enable?: boolean }) =>
+      (
+        merchantNo: string,
+        options: { name?: string; pinRuns?: PinRuns; callbacks?: string[]; pinPolicy?: Policies; pci?: string; enable?: boolean },
+      ) =>
         withPlatform(async (platform) => {
           const change: MerchantChange = {
             ...(options.name !== undefined && { name: options.name }),
             ...(options.pinRuns !== undefined && { pinRuns: options.pinRuns }),
             ...(options.callbacks !== undefined && { callbackActions: options.callbacks }),
             ...options.pinPolicy,
+            ...(options.pci !== undefined && { pciEnabled: options.pci === 'on' }),
             ...(options.enable && { status: 'Active' as const }),
           };
           if (Object.keys(change).length === 0) throw new OperatorError('nothing to change was given');

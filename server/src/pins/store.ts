@@ -135,8 +135,8 @@ with head as (
   insert into audit_records (merchant_id, card_no, seq, at, action, details, hash)
   select merchant_id, card_no, audit_count, at, 'pin_set', pin_set_details(pin_version, credential_id, ip, request_id, envelope), audit_head from head
 ), event as (
-  insert into callback_events (merchant_id, card_no, action, data, created_at)
-  select merchant_id, card_no, 'Pin_set', concat('{"card_no":"', card_no, '","cardholder_no":"', cardholder_no, '","time":', at_ms, '}'), at
+  insert into callback_events (merchant_id, card_no, action, data, created_at, due_at)
+  select merchant_id, card_no, 'Pin_set', concat('{"card_no":"', card_no, '","cardholder_no":"', cardholder_no, '","time":', at_ms, '}'), at, at
     from head where tell_merchant
 )${more}
 select string_agg(card_no, ',') from head`;

@@ -7,7 +7,7 @@ import { secretHashOf } from '../issuer/authenticate.ts';
 import { bindIssuer, insertIssuer, insertIssuerKey, issuerKeyIdentity } from '../issuer/store.ts';
 import type { Keys } from '../keys/keys.ts';
 import { disableCredential, insertCredential, insertMerchant, secretIdentity, updateMerchant } from '../merchants/store.ts';
-import { cardholders, cards, credentials, EXPIRY_YYMM, ISSUER, merchants } from './world.ts';
+import { cardholders, cards, credentials, EXPIRY_YYMM, ISSUER, merchants, SANDBOX_MERCHANT_NO } from './world.ts';
 
 /** The sandbox world's own birthday, so that lists look the same on every machine. */
 const BORN_MS = Date.UTC(2026, 4, 22);
@@ -32,7 +32,8 @@ export async function resetSandbox(db: Database, keys: Keys): Promise<void> {
     // Locked in the order in which a PIN set locks them: in any other the two could wait for each other.
     await tx.query(
       'truncate-all',
-      `truncate cards, pins, pin_history, used_jtis, audit_records, audit_heads, audit_signings, audit_checkpoints, callback_events, cardholders,
+      `truncate cards, pins, pin_history, used_jtis, audit_records, audit_heads, audit_signings, audit_checkpoints, callback_events,
+                card_applications, client_tokens, idempotency_keys, card_packages, card_bins, cardholders,
                 credentials, issuer_keys, key_components, issuer_merchants, issuers, merchants restart identity`,
     );
     await tx.query('reset-platform-chain', 'update installation set audit_count = 0, audit_head = default');
@@ -49,7 +50,7 @@ async function makeWorld(tx: Queryable, keys: Keys): Promise<void> {
       name,
       integrationMode: 'AUTHORIZATION',
       pinRuns: 'arithmetic',
-      callbackActions: [],
+      pciEnabled: merchantNo === SANDBOX_MERCHANT_NO,
     });
     merchantIds.set(merchantNo, merchantId);
     if (suspended) await updateMerchant(tx, merchantNo, { status: 'Disabled' });
