@@ -121,7 +121,7 @@ test('a disabled merchant answers 1022; enabled again it needs new tokens', asyn
   assert.equal((await caller.listCards()).code, 1007);
   assert.equal(await codeOf(apiKey), 0);
   const line = (await succeeds(['merchant', 'list'])).split('\n').find((text) => text.startsWith(merchantNo));
-  assert.match(line ?? '', /Came back +Active +AUTHORIZATION +arithmetic +Card_update Pin_set +1 +-$/);
+  assert.match(line ?? '', /Came back +Active +AUTHORIZATION +arithmetic +Card_update Pin_set +1 +off +-$/);
 });
 
 test('a merchant that reads 8-9-0 as a run is so within a second', async () => {
@@ -164,7 +164,7 @@ const mistakes: [what: string, args: string[], told: RegExp, input?: string][] =
   ['a merchant without a name', ['merchant', 'create'], /--name/],
   ['a merchant with an empty name', ['merchant', 'create', '--name', ' '], /name/],
   ['a mode that is none', ['merchant', 'create', '--name', 'x', '--mode', 'OTHER'], /AUTHORIZATION, CREDIT_EXTENSION/],
-  ['a callback that is none', ['merchant', 'create', '--name', 'x', '--callbacks', 'Pin_Set'], /Pin_Set is none of Card_update, Pin_set/],
+  ['a callback that is none', ['merchant', 'update', 'M1', '--callbacks', 'Pin_Set'], /Pin_Set is none of Card_update, Pin_set/],
   ['a change of no merchant', ['merchant', 'update', 'M000', '--name', 'x'], /there is no merchant M000$/],
   ['a change of nothing', ['merchant', 'update', SANDBOX_MERCHANT], /nothing to change was given$/],
   ['the end of no merchant', ['merchant', 'disable', 'M000'], /there is no merchant M000$/],
