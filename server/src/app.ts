@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, type HTTPMethods, LogController } from 'fastify';
 import { authenticate } from './auth/authenticate.ts';
 import { tokenRoutes } from './auth/routes.ts';
+import { cardholderRoutes } from './cardholders/routes.ts';
 import { cardRoutes } from './cards/routes.ts';
 import { codeOf, textOf } from './errors.ts';
 import { answerFault, outcomeOf, sendFailure } from './http/envelope.ts';
@@ -10,6 +11,7 @@ import { healthRoutes } from './http/health.ts';
 import { issuerRoutes } from './issuer/routes.ts';
 import { documentApi, serveDocuments } from './openapi.ts';
 import { jwksRoutes, pinRoutes } from './pins/routes.ts';
+import { productRoutes } from './products/routes.ts';
 import type { Services } from './services.ts';
 
 const BODY_LIMIT_BYTES = 16 * 1024;
@@ -94,6 +96,8 @@ export async function buildApp(services: Services): Promise<App> {
   await app.register(
     async (scope) => {
       scope.addHook('onRequest', authenticate(services, { accessToken: true }));
+      await scope.register(cardholderRoutes(services));
+      await scope.register(productRoutes(services));
       await scope.register(cardRoutes(services));
       await scope.register(pinRoutes(services));
     },

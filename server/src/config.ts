@@ -34,6 +34,8 @@ export interface Config {
     /** PIN blocks that do not parse, on one card or under one zone key; counted in the database. */
     malformedBlocksPerHour: number;
   };
+  /** How long the sandbox, which plays verifier and issuer, takes to decide. */
+  sandboxDelays: { verificationMs: number; issueMs: number };
   /** Mismatches that block a PIN. */
   pinTries: number;
   /** Whether concurrent sets share statements; off only to measure what that gives. */
@@ -102,6 +104,10 @@ export function readConfig(env: Record<string, string | undefined> = process.env
       callsPerCredentialPerMinute: wholeNumber('LIMIT_CALLS_PER_CREDENTIAL_PER_MINUTE', sandboxOr(600_000, 60_000), 1, 1_000_000_000),
       pinSetsPerCardPerMinute: wholeNumber('LIMIT_PIN_SETS_PER_CARD_PER_MINUTE', sandboxOr(600, 10), 1, 1_000_000_000),
       malformedBlocksPerHour: wholeNumber('LIMIT_MALFORMED_BLOCKS_PER_HOUR', 10, 1, 1_000_000),
+    },
+    sandboxDelays: {
+      verificationMs: wholeNumber('SANDBOX_VERIFICATION_DELAY_MS', 1_000, 0, 86_400_000),
+      issueMs: wholeNumber('SANDBOX_ISSUE_DELAY_MS', 1_000, 0, 86_400_000),
     },
     pinTries: wholeNumber('PIN_TRIES', 3, 1, 10),
     sharedWrites: oneOf('PINWARD_SHARED_WRITES', ['on', 'off'], 'on') === 'on',

@@ -42,6 +42,18 @@ const catalogue = {
   ],
   apiKeyDisabled: [1010, 'Api-Key is not enabled', 'Api-Key 未启用', 'The operator disabled the credential.'],
   apiKeyExpired: [1011, 'Api-Key has expired', 'Api-Key 已过期', "The credential's expiry has passed."],
+  modeUnsupported: [
+    1012,
+    'Merchant integration mode not supported',
+    '不支持该商户接入模式',
+    'The call is for merchants of the other integration mode.',
+  ],
+  pciDisabled: [
+    1013,
+    'PCI sensitive card display is not enabled',
+    '未开通 PCI 敏感卡信息展示',
+    'The merchant may not read PANs and CVVs: the operator has not enabled it.',
+  ],
   merchantMissing: [
     1021,
     'Merchant does not exist',
@@ -66,11 +78,86 @@ const catalogue = {
     '查询时间范围超出限制',
     '`start_time` and `end_time` lie more than 90 days apart.',
   ],
+  cardholderExists: [
+    2001,
+    'Cardholder already exists',
+    '持卡人已存在',
+    'The `cardholder_unique_no` was applied for with another share token. The same application once more is answered as the first was.',
+  ],
+  cardholderMissing: [
+    2002,
+    'Cardholder does not exist',
+    '持卡人不存在',
+    "No cardholder of the merchant's, or of the issuer's merchants, has this number.",
+  ],
+  cardholderVerified: [
+    2003,
+    'Cardholder already verified',
+    '持卡人已通过认证',
+    'There is nothing to apply for or to decide: the cardholder is `Approved`.',
+  ],
+  verificationPending: [
+    2004,
+    'Cardholder has a pending verification',
+    '持卡人认证处理中',
+    'The cardholder was not verified yet: it cannot apply anew, nor get a card.',
+  ],
+  verificationFailed: [
+    2005,
+    'Cardholder verification failed',
+    '持卡人认证失败',
+    'The cardholder is `Rejected`: it gets no card, and applies anew with another share token.',
+  ],
+  kycUnreadable: [
+    2006,
+    'Failed to retrieve cardholder KYC information',
+    '获取持卡人 KYC 信息失败',
+    'The verifier does not know the share token. In the sandbox: it begins with none of `approve-`, `reject-`, `pending-`.',
+  ],
+  addressCharacters: [
+    2007,
+    'Please use English letters, numbers, spaces, or common address symbols (e.g. - / #).',
+    '请使用英文字母、数字、空格或常用地址符号（如 - / #）。',
+    'An address field holds another character. The field stands before the text.',
+  ],
+  englishOnly: [2008, 'Only English is supported', '仅支持英文', 'An address field is not in English. The field stands before the text.'],
+  countryUnsupported: [2009, 'Country is not supported', '不支持该国家', 'The `country` is no ISO 3166-1 alpha-2 code that is supported.'],
+  postalCodeUnfit: [
+    2010,
+    'The postal code does not match the selected address (state/province, city)',
+    '邮政编码与所选地址（州/省、城市）不匹配',
+    "The `postal_code` is not of the country's form. The field stands before the text.",
+  ],
+  cardholderUniqueNoMismatch: [
+    2011,
+    'Cardholder unique number mismatch',
+    '持卡人唯一编号不匹配',
+    'The `cardholder_unique_no` is not the one with which this cardholder was created.',
+  ],
   cardMissing: [
     4001,
     'Card does not exist',
     '卡片不存在',
     "No card of this merchant and cardholder has this number. Another merchant's card gives the same answer as none.",
+  ],
+  cardUniqueNoTaken: [
+    4002,
+    'Card unique number was used with another application',
+    '卡片唯一编号已用于其他申请',
+    'The `card_unique_no` was applied for with other content. The same application once more is answered as the first was.',
+  ],
+  productMissing: [4004, 'Card product does not exist', '卡产品不存在', 'No BIN or package of this number is offered to the merchant.'],
+  cardTypeUnsupported: [
+    4006,
+    'Card product does not support this card type',
+    '卡产品不支持该卡类型',
+    'The product is not for the `card_type`.',
+  ],
+  phoneCodeUnsupported: [
+    4010,
+    'Dialling code is not supported',
+    '不支持该国际区号',
+    'The `phone_code` is no country calling code. The field stands before the text.',
   ],
   cardVerificationFailed: [
     4003,
@@ -110,15 +197,19 @@ const catalogue = {
     'Issuer: the key block is not of version B or D, does not open under the protection key, or holds no PIN encryption key. One answer for all of these.',
   ],
   labelTaken: [5004, 'Label is in use', '标签已被使用', 'Issuer: a key of this label is or was there. New keys take new labels.'],
-  cardholderMissing: [2002, 'Cardholder does not exist', '持卡人不存在', "No cardholder of the issuer's merchants has this number."],
+  panTaken: [5005, 'PAN is in use', '卡号已被使用', 'Issuer: another card has this PAN.'],
+  binExhausted: [5006, 'BIN has no free numbers', '卡段已无可用卡号', 'Issuer: no PAN that is free was found under the BIN. Give one.'],
   physicalOnly: [4017, 'Only physical cards are supported', '仅支持实体卡', 'The call is for physical cards and this one is virtual.'],
 } as const satisfies Record<string, readonly [code: number, english: string, chinese: string, when: string]>;
 
 export type ErrorName = keyof typeof catalogue;
 export type Language = 'en_US' | 'zh_CN';
 
-/** Text after a field's name when that field is at fault: `card_no invalid parameter`. */
-const FIELD_TEXT: Record<Language, string> = { en_US: 'invalid parameter', zh_CN: '参数无效' };
+/** Text after a field's name when that field is at fault, where it is not the code's own: `card_no invalid parameter`. */
+const FIELD_TEXT: Partial<Record<ErrorName, Record<Language, string>>> = {
+  invalidParameter: { en_US: 'invalid parameter', zh_CN: '参数无效' },
+  englishOnly: { en_US: 'only supports English input', zh_CN: '仅支持英文输入' },
+};
 
 /** Follows 4016 where a policy of the merchant's own refuses. */
 const POLICY_TEXT: Record<PinPolicy, Record<Language, string>> = {
@@ -160,8 +251,8 @@ export function textOf(
   language: Language,
   about: { field?: string | undefined; policy?: PinPolicy | undefined } = {},
 ): string {
-  if (about.field !== undefined) return `${about.field} ${FIELD_TEXT[language]}`;
   const text = catalogue[error][language === 'zh_CN' ? 2 : 1];
+  if (about.field !== undefined) return `${about.field} ${FIELD_TEXT[error]?.[language] ?? text}`;
   if (about.policy === undefined) return text;
   return `${text}${language === 'zh_CN' ? '：' : ': '}${POLICY_TEXT[about.policy][language]}`;
 }

@@ -1,5 +1,6 @@
 import { signAuditHeads } from './audit/sign-heads.ts';
 import { lastSigning } from './audit/store.ts';
+import { forgetClientTokens } from './cards/store.ts';
 import { forgetUsedJtis } from './pins/store.ts';
 import type { Services } from './services.ts';
 
@@ -7,7 +8,7 @@ const EVERY_MS = 60_000;
 const SIGN_EVERY_MS = 86_400_000;
 
 /**
- * What a platform does by itself, on every process alike: forgets one-use numbers that have expired, and once a day signs the heads of
+ * What a platform does by itself, on every process alike: forgets one-use numbers and tokens that have expired, and once a day signs the heads of
  * the audit chains (of several processes one does). A fault is logged and tried again the next minute.
  */
 export function keepHouse({ db, keys, clock, log }: Services): { stop(): Promise<void> } {
@@ -16,6 +17,7 @@ export function keepHouse({ db, keys, clock, log }: Services): { stop(): Promise
   async function work(): Promise<void> {
     try {
       await forgetUsedJtis(db, clock());
+      await forgetClientTokens(db, clock());
       const last = await lastSigning(db);
       if (last !== undefined && clock() - last.atMs < SIGN_EVERY_MS) return;
       const chains = await signAuditHeads(db, keys, clock);

@@ -13,6 +13,7 @@ import { OperatorError } from './merchants/administer.ts';
 import { operatorProgram } from './operator/program.ts';
 import { InstallationError, openPlatform } from './platform.ts';
 import { greeting } from './sandbox/greeting.ts';
+import { playIssuer } from './sandbox/play-issuer.ts';
 import { buildServices } from './services.ts';
 
 /** A stop waits this long for requests that are being served. */
@@ -30,11 +31,13 @@ async function serve(): Promise<void> {
   const services = buildServices({ config, clock: Date.now, log, db: platform.db, keys: platform.keys });
   const app = await buildApp(services);
   const house = keepHouse(services);
+  const issuer = config.mode === 'sandbox' ? playIssuer(services) : undefined;
 
   let stopping: Promise<void> | undefined;
   const stop = async (): Promise<void> => {
     await app.close();
     await house.stop();
+    await issuer?.stop();
     await rm(runningFile, { force: true });
     await platform.close();
   };

@@ -27,7 +27,7 @@ export async function documentApi(app: FastifyInstance): Promise<void> {
         version,
         description: 'Failures come with HTTP 200 and a `code` other than 0; docs/errors.md lists them.',
       },
-      tags: [{ name: 'Authentication' }, { name: 'Cards' }, { name: 'Operation' }],
+      tags: [{ name: 'Authentication' }, { name: 'Cardholders' }, { name: 'Cards' }, { name: 'Operation' }],
     },
     // The issuer's API has a document of its own.
     transform: ({ schema, url }) => ({ schema: url.startsWith(ISSUER) ? ({ ...schema, hide: true } as typeof schema) : schema, url }),
@@ -50,7 +50,7 @@ export async function documentIssuerApi(scope: FastifyInstance): Promise<void> {
       },
       components: { securitySchemes: { issuer: { type: 'http', scheme: 'bearer' } } },
       security: [{ issuer: [] }],
-      tags: [{ name: 'PIN' }, { name: 'Zone keys' }, { name: 'Cardholders' }],
+      tags: [{ name: 'PIN' }, { name: 'Zone keys' }, { name: 'Cards' }, { name: 'Cardholders' }],
     },
     transformObject: (given) => {
       if (!('openapiObject' in given)) return given.swaggerObject;

@@ -37,6 +37,8 @@ export type AuditAction =
   | 'zone_key_imported'
   | 'zone_key_destroyed'
   | 'personal_supplied'
+  | 'product_created'
+  | 'product_updated'
   | 'key_rotated'
   | 'key_destroyed'
   | 'key_component_imported'

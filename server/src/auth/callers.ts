@@ -1,5 +1,6 @@
 import { createSecretKey, type KeyObject } from 'node:crypto';
 import type { Database } from '../db/database.ts';
+import { ApiError } from '../errors.ts';
 import type { Keys } from '../keys/keys.ts';
 import { type CredentialRow, findCredential, type IntegrationMode, secretIdentity } from '../merchants/store.ts';
 import type { PinEnvelope } from '../pins/pin-envelope.ts';
@@ -38,6 +39,11 @@ export interface KnownCredential {
   expiresAtMs: number | undefined;
   merchantActive: boolean;
   allows: (address: string) => boolean;
+}
+
+/** 1012 unless the merchant is of that integration mode. */
+export function requireMode(caller: Caller, mode: IntegrationMode): void {
+  if (caller.integrationMode !== mode) throw new ApiError('modeUnsupported');
 }
 
 /** Finds the credential of an Api-Key, ready to be judged by. */

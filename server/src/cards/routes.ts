@@ -3,55 +3,25 @@ import Type from 'typebox';
 import { originOf } from '../auth/authenticate.ts';
 import { ApiError } from '../errors.ts';
 import { success, successSchema } from '../http/envelope.ts';
-import { OrderNumber, Result } from '../http/fields.ts';
-import { listFields, readListQuery } from '../http/list-query.ts';
+import { Filter, OrderNumber, Result, UniqueNumber } from '../http/fields.ts';
+import { listFields, listHeaders, readListQuery } from '../http/list-query.ts';
+import { FeeDetail } from '../products/product-file.ts';
 import type { Services } from '../services.ts';
 import { activateCard } from './activate-card.ts';
-import { type Card, findCard, listCards } from './store.ts';
+import { applyCard } from './apply-card.ts';
+import { AddressInfoField, CardItem, CardTypeField, cardItemOf } from './card-item.ts';
+import { issueClientToken } from './issue-client-token.ts';
+import { readPrivateInfo } from './read-private-info.ts';
+import { findCardDetail, listCards } from './store.ts';
 import { updateCardStatus } from './update-card-status.ts';
 
-const CardTypeField = Type.Enum(['Virtual', 'Physical']);
-const CardStatusField = Type.Enum(['Pending', 'ToActivate', 'Activated', 'Fail', 'Frozen', 'Delete']);
-const Time = Type.Integer({ description: 'Creation, Unix milliseconds' });
-
-const ListItem = Type.Object({
-  card_no: Type.String(),
-  card_unique_no: Type.String(),
-  cardholder_no: Type.String(),
-  card_type: CardTypeField,
-  card_last_no: Type.String({ description: 'Last four digits; empty before the card is issued' }),
-  organization: Type.String(),
-  status: CardStatusField,
-  time: Time,
-});
-
 const Detail = Type.Object({
-  card_no: Type.String(),
-  card_unique_no: Type.String(),
-  cardholder_no: Type.String(),
-  card_name: Type.String(),
+  ...CardItem.properties,
+  card_name: Type.String({ description: "The package's English name; empty without one" }),
   package_name_en: Type.String(),
   package_name_cn: Type.String(),
-  card_type: CardTypeField,
-  organization: Type.String(),
-  card_last_no: Type.String(),
-  fee_detail: Type.Object({}),
-  status: CardStatusField,
-  time: Time,
+  fee_detail: FeeDetail,
 });
-
-function listItemOf(card: Card) {
-  return {
-    card_no: card.cardNo,
-    card_unique_no: card.cardUniqueNo,
-    cardholder_no: card.cardholderNo,
-    card_type: card.cardType,
-    card_last_no: card.panLastFour ?? '',
-    organization: card.organization,
-    status: card.status,
-    time: card.createdAtMs,
-  };
-}
 
 export function cardRoutes(services: Services): FastifyPluginAsyncTypebox {
   const { db } = services;
@@ -64,27 +34,20 @@ export function cardRoutes(services: Services): FastifyPluginAsyncTypebox {
           description:
             'Newest first. Times are `yyyy-MM-dd` or `yyyy-MM-dd HH:mm:ss` in the zone of the `Timezone` header; at most 90 days.',
           tags: ['Cards'],
-          headers: Type.Object({ timezone: Type.Optional(Type.String({ description: '`UTC+8` if absent' })) }),
-          body: Type.Object({
-            ...listFields,
-            card_no: Type.Optional(Type.String({ maxLength: 64, pattern: '^[^\\u0000]*$' })),
-            card_unique_no: Type.Optional(Type.String({ maxLength: 64, pattern: '^[^\\u0000]*$' })),
-            cardholder_no: Type.Optional(Type.String({ maxLength: 64, pattern: '^[^\\u0000]*$' })),
-          }),
-          response: { 200: successSchema(Type.Object({ list: Type.Array(ListItem) })) },
+          headers: listHeaders,
+          body: Type.Object({ ...listFields, card_no: Filter, card_unique_no: Filter, cardholder_no: Filter }),
+          response: { 200: successSchema(Type.Object({ list: Type.Array(CardItem) })) },
         },
       },
       async (request) => {
         const { card_no, card_unique_no, cardholder_no } = request.body;
-        const query = readListQuery(request.body, request.headers.timezone);
-        // An empty filter is none: the API's own samples send fields empty.
         const cards = await listCards(db, request.caller.merchantId, {
-          ...query,
+          ...readListQuery(request.body, request.headers.timezone),
           cardNo: card_no || undefined,
           cardUniqueNo: card_unique_no || undefined,
           cardholderNo: cardholder_no || undefined,
         });
-        return success(request, { list: cards.map(listItemOf) });
+        return success(request, { list: cards.map(cardItemOf) });
       },
     );
 
@@ -99,15 +62,83 @@ export function cardRoutes(services: Services): FastifyPluginAsyncTypebox {
         },
       },
       async (request) => {
-        const card = await findCard(db, request.caller.merchantId, request.params.card_no);
+        const card = await findCardDetail(db, request.caller.merchantId, request.params.card_no);
         if (card === undefined) throw new ApiError('cardMissing');
         return success(request, {
-          ...listItemOf(card),
+          ...cardItemOf(card),
           card_name: card.cardName,
-          package_name_en: '',
-          package_name_cn: '',
-          fee_detail: {},
+          package_name_en: card.packageEnName,
+          package_name_cn: card.packageCnName,
+          fee_detail: card.feeDetail,
         });
+      },
+    );
+
+    app.get(
+      '/card/:card_no/private/info',
+      {
+        schema: {
+          summary: "Get a card's PAN, expiry and CVV",
+          description:
+            'For merchants to whom the operator has granted it, others get 1013. `data` is Base64 of AES/ECB/PKCS5Padding under the apiSecret over JSON with `card_no`, `card_unique_no`, `cvv`, `pan`, `exp_year`, `exp_month`. Of cards that are `Activated` or `Frozen`.',
+          tags: ['Cards'],
+          params: Type.Object({ card_no: OrderNumber('The card') }),
+          response: { 200: successSchema(Type.String()) },
+        },
+      },
+      async (request) => success(request, await readPrivateInfo(services, request.caller, request.params.card_no, originOf(request))),
+    );
+
+    app.get(
+      '/merchant/client/:card_no/token',
+      {
+        schema: {
+          summary: "Get a client access token for a cardholder's browser",
+          description: 'Works once. For merchants to whom the operator has granted it, others get 1013.',
+          tags: ['Cards'],
+          params: Type.Object({ card_no: OrderNumber('The card') }),
+          response: {
+            200: successSchema(Type.Object({ client_access_token: Type.String(), expires_in: Type.Integer({ description: 'Seconds' }) })),
+          },
+        },
+      },
+      async (request) => {
+        const { token, expiresInSeconds } = await issueClientToken(services, request.caller, request.params.card_no, originOf(request));
+        return success(request, { client_access_token: token, expires_in: expiresInSeconds });
+      },
+    );
+
+    app.post(
+      '/card/apply',
+      {
+        schema: {
+          summary: 'Apply for a card',
+          description:
+            'The card is `Pending` until its issuer decides. `AUTHORIZATION` merchants name a `card_bin_no`, `CREDIT_EXTENSION` ones a `package_no`. The same application once more gives the same answer.',
+          tags: ['Cards'],
+          body: Type.Object({
+            card_bin_no: Filter,
+            package_no: Filter,
+            cardholder_no: OrderNumber('An `Approved` cardholder'),
+            card_unique_no: UniqueNumber("The merchant's own number"),
+            card_type: CardTypeField,
+            address_info: Type.Optional(AddressInfoField),
+          }),
+          response: { 200: successSchema(Type.Object({ card_no: Type.String(), card_unique_no: Type.String() })) },
+        },
+      },
+      async (request) => {
+        const { card_bin_no, package_no, cardholder_no: cardholderNo, card_unique_no: cardUniqueNo, card_type: cardType } = request.body;
+        const application = {
+          cardBinNo: card_bin_no || undefined,
+          packageNo: package_no || undefined,
+          cardholderNo,
+          cardUniqueNo,
+          cardType,
+          address: request.body.address_info,
+        };
+        const { cardNo } = await applyCard(services, request.caller, application, originOf(request));
+        return success(request, { card_no: cardNo, card_unique_no: cardUniqueNo });
       },
     );
 

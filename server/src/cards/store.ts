@@ -1,4 +1,5 @@
 import type { Queryable } from '../db/database.ts';
+import type { ListQuery } from '../http/list-query.ts';
 
 export type CardType = 'Virtual' | 'Physical';
 export type CardStatus = 'Pending' | 'ToActivate' | 'Activated' | 'Fail' | 'Frozen' | 'Delete';
@@ -36,25 +37,67 @@ export async function findCard(db: Queryable, merchantId: number, cardNo: string
   return row && cardOf(row);
 }
 
-export interface CardFilter {
+/** The same with what its package says; empty without one. */
+export async function findCardDetail(
+  db: Queryable,
+  merchantId: number,
+  cardNo: string,
+): Promise<(Card & { packageEnName: string; packageCnName: string; feeDetail: object }) | undefined> {
+  const [row] = await db.query<[...CardTuple, string | null, string | null, object | null]>(
+    'find-card-detail',
+    `select ${CARD_COLUMNS}, en_name, cn_name, fee_detail
+       from cards left join (select package_no, en_name, cn_name, fee_detail from card_packages) p using (package_no)
+      where merchant_id = $1 and card_no = $2`,
+    [merchantId, cardNo],
+  );
+  if (row === undefined) return undefined;
+  const [packageEnName, packageCnName, feeDetail] = row.slice(-3) as [string | null, string | null, object | null];
+  const card = cardOf(row.slice(0, -3) as CardTuple);
+  return { ...card, packageEnName: packageEnName ?? '', packageCnName: packageCnName ?? '', feeDetail: feeDetail ?? {} };
+}
+
+export interface CardFilter extends ListQuery {
   cardNo: string | undefined;
   cardUniqueNo: string | undefined;
   cardholderNo: string | undefined;
-  fromMs: number;
-  beforeMs: number;
-  offset: number;
-  size: number;
 }
 
-/** Newest first; the card number breaks ties, so that pages neither repeat nor skip. */
+/**
+ * Newest first; the card number breaks ties, so that pages neither repeat nor skip. Rows are skipped within an index, and only the page's
+ * own are read from the table. A statement for each set of filters, so that each is planned for the index that fits it.
+ */
+export const LIST_CARDS = (filters: readonly string[]): string => `
+select ${CARD_COLUMNS} from cards join (
+  select card_no from cards
+   where merchant_id = $1 and created_at >= to_timestamp($2::bigint / 1000.0) and created_at < to_timestamp($3::bigint / 1000.0)
+         ${filters.map((column, i) => `and ${column} = $${i + 6}`).join(' ')}
+   order by created_at desc, card_no desc offset $4 limit $5) page using (card_no)
+ where merchant_id = $1 order by created_at desc, card_no desc`;
+
 export async function listCards(db: Queryable, merchantId: number, filter: CardFilter): Promise<Card[]> {
+  const { cardNo, cardUniqueNo, cardholderNo } = filter;
+  const given = Object.entries({ card_no: cardNo, card_unique_no: cardUniqueNo, cardholder_no: cardholderNo }).filter(
+    ([, value]) => value !== undefined,
+  );
+  const columns = given.map(([column]) => column);
+  const rows = await db.query<CardTuple>(`list-cards ${columns.join(' ')}`, LIST_CARDS(columns), [
+    merchantId,
+    filter.fromMs,
+    filter.beforeMs,
+    filter.offset,
+    filter.size,
+    ...given.map(([, value]) => value),
+  ]);
+  return rows.map(cardOf);
+}
+
+/** A cardholder's newest cards, without those that are not issued yet or never will be. */
+export async function listIssuedCards(db: Queryable, merchantId: number, cardholderNo: string, most: number): Promise<Card[]> {
   const rows = await db.query<CardTuple>(
-    'list-cards',
-    `select ${CARD_COLUMNS} from cards
-      where merchant_id = $1 and created_at >= to_timestamp($2::bigint / 1000.0) and created_at < to_timestamp($3::bigint / 1000.0)
-        and ($4::text is null or card_no = $4) and ($5::text is null or card_unique_no = $5) and ($6::text is null or cardholder_no = $6)
-      order by created_at desc, card_no desc offset $7 limit $8`,
-    [merchantId, filter.fromMs, filter.beforeMs, filter.cardNo, filter.cardUniqueNo, filter.cardholderNo, filter.offset, filter.size],
+    'list-issued-cards',
+    `select ${CARD_COLUMNS} from cards where merchant_id = $1 and cardholder_no = $2 and status not in ('Pending', 'Fail')
+      order by created_at desc, card_no desc limit $3`,
+    [merchantId, cardholderNo, most],
   );
   return rows.map(cardOf);
 }
@@ -135,7 +178,17 @@ export async function updateActivationFailures(
   );
 }
 
-export interface NewCard {
+/** A PAN as it is stored. */
+export interface StoredPan {
+  panWrapped: Buffer;
+  panFingerprint: Buffer;
+  panFingerprintVersion: number;
+  panLastFour: string;
+  expiryYymm: string;
+  cvkVersion: number;
+}
+
+export interface NewCard extends StoredPan {
   merchantId: number;
   cardNo: string;
   cardUniqueNo: string;
@@ -144,21 +197,19 @@ export interface NewCard {
   status: CardStatus;
   cardName: string;
   organization: string;
-  panWrapped: Buffer;
-  panFingerprint: Buffer;
-  panFingerprintVersion: number;
-  cvkVersion: number;
-  panLastFour: string;
-  expiryYymm: string;
+  cardBinNo?: string;
+  packageNo?: string;
   createdAtMs: number;
 }
 
-export async function insertCard(tx: Queryable, card: NewCard): Promise<void> {
-  await tx.query(
+/** False, and nothing stored, if the card's number, or the merchant's unique number, is there. */
+export async function insertCard(tx: Queryable, card: NewCard): Promise<boolean> {
+  const rows = await tx.query(
     'insert-card',
-    `insert into cards (merchant_id, card_no, card_unique_no, cardholder_no, card_type, status, card_name, organization,
+    `insert into cards (merchant_id, card_no, card_unique_no, cardholder_no, card_type, status, card_name, organization, card_bin_no, package_no,
                         pan_wrapped, pan_fingerprint, pan_last_four, expiry_yymm, created_at, pan_fingerprint_version, cvk_version)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, to_timestamp($13::bigint / 1000.0), $14, $15)`,
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, to_timestamp($15::bigint / 1000.0), $16, $17)
+     on conflict do nothing returning 1`,
     [
       card.merchantId,
       card.cardNo,
@@ -168,6 +219,8 @@ export async function insertCard(tx: Queryable, card: NewCard): Promise<void> {
       card.status,
       card.cardName,
       card.organization,
+      card.cardBinNo,
+      card.packageNo,
       card.panWrapped,
       card.panFingerprint,
       card.panLastFour,
@@ -177,4 +230,68 @@ export async function insertCard(tx: Queryable, card: NewCard): Promise<void> {
       card.cvkVersion,
     ],
   );
+  return rows.length > 0;
+}
+
+/** Gives a card that has none its PAN. */
+export async function setPan(tx: Queryable, merchantId: number, cardNo: string, pan: StoredPan): Promise<void> {
+  await tx.query(
+    'set-pan',
+    `update cards set pan_wrapped = $3, pan_fingerprint = $4, pan_fingerprint_version = $5, pan_last_four = $6, expiry_yymm = $7, cvk_version = $8
+      where merchant_id = $1 and card_no = $2`,
+    [merchantId, cardNo, pan.panWrapped, pan.panFingerprint, pan.panFingerprintVersion, pan.panLastFour, pan.expiryYymm, pan.cvkVersion],
+  );
+}
+
+/**
+ * Whether a card has one of these fingerprints. Holds the PAN until the transaction ends: nobody else who asks first, as all do that
+ * store one, gets an answer meanwhile. `lock` is the same for all fingerprints of one PAN.
+ */
+export async function isPanTaken(tx: Queryable, fingerprints: Buffer[], lock: readonly [number, number]): Promise<boolean> {
+  await tx.query('lock-pan', 'select pg_advisory_xact_lock($1, $2)', [...lock]);
+  const rows = await tx.query('find-pan', 'select from cards where pan_fingerprint = any($1)', [fingerprints]);
+  return rows.length > 0;
+}
+
+export async function setIssuerFrozen(tx: Queryable, merchantId: number, cardNo: string, frozen: boolean): Promise<void> {
+  await tx.query('set-issuer-frozen', 'update cards set issuer_frozen = $3 where merchant_id = $1 and card_no = $2', [
+    merchantId,
+    cardNo,
+    frozen,
+  ]);
+}
+
+export interface PrivateCard {
+  cardUniqueNo: string;
+  status: CardStatus;
+  panWrapped: Buffer | null;
+  expiryYymm: string | null;
+  cvkVersion: number;
+}
+
+export async function findPrivate(db: Queryable, merchantId: number, cardNo: string): Promise<PrivateCard | undefined> {
+  const [row] = await db.query<[string, CardStatus, Buffer | null, string | null, number]>(
+    'find-private',
+    'select card_unique_no, status, pan_wrapped, expiry_yymm, cvk_version from cards where merchant_id = $1 and card_no = $2',
+    [merchantId, cardNo],
+  );
+  if (row === undefined) return undefined;
+  const [cardUniqueNo, status, panWrapped, expiryYymm, cvkVersion] = row;
+  return { cardUniqueNo, status, panWrapped, expiryYymm, cvkVersion };
+}
+
+export async function insertClientToken(
+  tx: Queryable,
+  token: { hash: Buffer; merchantId: number; cardNo: string; credentialId: number; expiresAtMs: number },
+): Promise<void> {
+  await tx.query(
+    'insert-client-token',
+    'insert into client_tokens (token_hash, merchant_id, card_no, credential_id, expires_at) values ($1, $2, $3, $4, to_timestamp($5::bigint / 1000.0))',
+    [token.hash, token.merchantId, token.cardNo, token.credentialId, token.expiresAtMs],
+  );
+}
+
+/** Forgets those that nobody can use any more. */
+export async function forgetClientTokens(db: Queryable, nowMs: number): Promise<void> {
+  await db.query('forget-client-tokens', 'delete from client_tokens where expires_at < to_timestamp($1::bigint / 1000.0)', [nowMs]);
 }

@@ -39,10 +39,11 @@ export function openEcb(key: KeyObject, text: string): { block: Buffer; formFaul
   return { block: decipherOf(key).update(bytes), formFault: canonical ? 0 : 1 };
 }
 
-/** Seals ASCII digits. What a merchant's server does; here for the sandbox's examples and the demo. */
-export function sealEcb(key: KeyObject, digits: string): string {
+/** Seals digits, or a longer text: what a merchant's server does with a PIN, and this platform with the answer of private info. */
+export function sealEcb(key: KeyObject, clear: string | Uint8Array): string {
   const cipher = createCipheriv(cipherOf(key), key, null);
-  return Buffer.concat([cipher.update(digits, 'latin1'), cipher.final()]).toString('base64');
+  const bytes = typeof clear === 'string' ? Buffer.from(clear, 'latin1') : clear;
+  return Buffer.concat([cipher.update(bytes), cipher.final()]).toString('base64');
 }
 
 /**

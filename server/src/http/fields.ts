@@ -6,5 +6,13 @@ export function OrderNumber(description: string) {
   return Type.String({ pattern: '^[A-Za-z0-9_-]{1,64}$', description });
 }
 
+/** A number that the merchant gives: its own, so in its own form. */
+export function UniqueNumber(description: string) {
+  return Type.String({ minLength: 1, maxLength: 64, pattern: '^[^\\u0000-\\u001f\\u007f]*$', description });
+}
+
+/** A filter by a number of either kind; an empty one is none, since the API's own samples send fields empty. */
+export const Filter = Type.Optional(Type.String({ maxLength: 64, pattern: '^[^\\u0000]*$' }));
+
 /** The answer of calls that have nothing to tell but that they worked. */
 export const Result = successSchema(Type.Object({ result: Type.Boolean() }));

@@ -4,21 +4,32 @@ import { ApiError } from '../errors.ts';
 const DAY_MS = 86_400_000;
 const LONGEST_RANGE_MS = 90 * DAY_MS;
 
-/** The fields that every list call with a time range takes. `page` counts from 0. */
-export const listFields = {
-  start_time: Type.String(),
-  end_time: Type.String(),
+/** The fields of calls that give page after page. `page` counts from 0. */
+export const pageFields = {
   page: Type.Optional(Type.Integer({ minimum: 0, maximum: 1_000_000, default: 0 })),
   size: Type.Optional(Type.Integer({ minimum: 1, maximum: 100, default: 10 })),
 };
 
-export interface ListQuery {
+/** The fields that every list call with a time range takes. */
+export const listFields = { start_time: Type.String(), end_time: Type.String(), ...pageFields };
+
+/** Beside them. */
+export const listHeaders = Type.Object({ timezone: Type.Optional(Type.String({ description: '`UTC+8` if absent' })) });
+
+export interface Page {
+  offset: number;
+  size: number;
+}
+
+export interface ListQuery extends Page {
   /** First instant, Unix milliseconds. */
   fromMs: number;
   /** The instant after the last one. */
   beforeMs: number;
-  offset: number;
-  size: number;
+}
+
+export function readPage({ page = 0, size = 10 }: { page?: number; size?: number }): Page {
+  return { offset: page * size, size };
 }
 
 /**
@@ -36,8 +47,7 @@ export function readListQuery(
   const beforeMs = end.ms + (end.isDate ? DAY_MS : 0);
   if (beforeMs <= start.ms) throw new ApiError('endBeforeStart');
   if (end.ms - start.ms > LONGEST_RANGE_MS) throw new ApiError('rangeTooLong');
-  const size = body.size ?? 10;
-  return { fromMs: start.ms, beforeMs, offset: (body.page ?? 0) * size, size };
+  return { fromMs: start.ms, beforeMs, ...readPage(body) };
 }
 
 function readTimezone(given: string | undefined): number {

@@ -7,6 +7,7 @@ import { OrderNumber, Result } from '../http/fields.ts';
 import { documentIssuerApi, serveIssuerDocument } from '../openapi.ts';
 import type { Services } from '../services.ts';
 import { authenticateIssuer, issuerOriginOf } from './authenticate.ts';
+import { issuerCardRoutes } from './card-routes.ts';
 import { findToVerify, listIssuerKeys } from './store.ts';
 import { supplyPersonal } from './supply-personal.ts';
 import { unblockPin } from './unblock-pin.ts';
@@ -24,6 +25,7 @@ export function issuerRoutes(services: Services): FastifyPluginAsyncTypebox {
       async (scope) => {
         scope.addHook('onRequest', authenticateIssuer(services));
         await scope.register(gatedRoutes(services));
+        await scope.register(issuerCardRoutes(services));
       },
       { prefix: '/v1' },
     );

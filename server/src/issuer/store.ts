@@ -61,6 +61,16 @@ export async function findIssuerId(db: Queryable, issuerNo: string): Promise<num
   return row?.[0];
 }
 
+/** An issuer and the merchants that it is bound to, whether it is enabled or not. */
+export async function findIssuerScope(db: Queryable, issuerNo: string): Promise<{ issuerId: number; merchantIds: number[] } | undefined> {
+  const [row] = await db.query<[number, number[]]>(
+    'find-issuer-scope',
+    `select issuer_id, array(select merchant_id from issuer_merchants m where m.issuer_id = i.issuer_id) from issuers i where issuer_no = $1`,
+    [issuerNo],
+  );
+  return row && { issuerId: row[0], merchantIds: row[1] };
+}
+
 export async function disableIssuer(tx: Queryable, issuerId: number): Promise<void> {
   await tx.query('disable-issuer', `update issuers set status = 'Disabled' where issuer_id = $1`, [issuerId]);
 }

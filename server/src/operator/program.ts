@@ -6,11 +6,13 @@ import { openDatabaseOf } from '../platform.ts';
 import { resetSandbox } from '../sandbox/seed.ts';
 import { version } from '../version.ts';
 import { addAuditCommands } from './audit.ts';
+import { addCardCommands } from './cards.ts';
 import { addIssuerCommands } from './issuers.ts';
 import { addKeyCommands } from './keys.ts';
 import { addCredentialCommands, addMerchantCommands } from './merchants.ts';
 import { print, withPlatform } from './output.ts';
 import { addPolicyCommands } from './policy.ts';
+import { addProductCommands } from './products.ts';
 
 /** The command line of operators. `serve` is main.ts's; everything else runs, prints and ends. */
 export function operatorProgram(serve: () => Promise<void>): Command {
@@ -34,6 +36,8 @@ export function operatorProgram(serve: () => Promise<void>): Command {
   addMerchantCommands(program);
   addCredentialCommands(program);
   addIssuerCommands(program);
+  addProductCommands(program);
+  addCardCommands(program);
   addPolicyCommands(program);
   addAuditCommands(program);
 

@@ -1,4 +1,4 @@
-import { auditCard, auditIssuer, auditMerchant, detailsOf } from '../audit/append.ts';
+import { auditCard, auditCardholder, auditIssuer, auditMerchant, detailsOf } from '../audit/append.ts';
 import { insertCardholder } from '../cardholders/store.ts';
 import { insertCard, panIdentity } from '../cards/store.ts';
 import { keyCheckValue } from '../crypto/key-check-value.ts';
@@ -7,7 +7,10 @@ import { secretHashOf } from '../issuer/authenticate.ts';
 import { bindIssuer, insertIssuer, insertIssuerKey, issuerKeyIdentity } from '../issuer/store.ts';
 import type { Keys } from '../keys/keys.ts';
 import { disableCredential, insertCredential, insertMerchant, secretIdentity, updateMerchant } from '../merchants/store.ts';
-import { cardholders, cards, credentials, EXPIRY_YYMM, ISSUER, merchants, SANDBOX_MERCHANT_NO } from './world.ts';
+import { storePackage } from '../products/administer.ts';
+import { readPackageFile } from '../products/product-file.ts';
+import { insertBin } from '../products/store.ts';
+import { CARD_BIN, cardholders, cardPackages, cards, credentials, EXPIRY_YYMM, ISSUER, merchants } from './world.ts';
 
 /** The sandbox world's own birthday, so that lists look the same on every machine. */
 const BORN_MS = Date.UTC(2026, 4, 22);
@@ -44,13 +47,13 @@ export async function resetSandbox(db: Database, keys: Keys): Promise<void> {
 async function makeWorld(tx: Queryable, keys: Keys): Promise<void> {
   const merchantIds = new Map<string, number>();
   const merchantIdOf = (merchantNo: string): number => merchantIds.get(merchantNo) as number;
-  for (const { merchantNo, name, suspended } of merchants) {
+  for (const { merchantNo, name, integrationMode, pciEnabled, suspended } of merchants) {
     const merchantId = await insertMerchant(tx, {
       merchantNo,
       name,
-      integrationMode: 'AUTHORIZATION',
+      integrationMode,
       pinRuns: 'arithmetic',
-      pciEnabled: merchantNo === SANDBOX_MERCHANT_NO,
+      pciEnabled,
     });
     merchantIds.set(merchantNo, merchantId);
     if (suspended) await updateMerchant(tx, merchantNo, { status: 'Disabled' });
@@ -72,6 +75,8 @@ async function makeWorld(tx: Queryable, keys: Keys): Promise<void> {
     await insertIssuerKey(tx, issuerId, { kind, label, algorithm, kcv, keyWrapped, createdAtMs: BORN_MS });
   }
   await auditIssuer(tx, issuerId, BORN_MS, 'issuer_created', detailsOf('sandbox', { name: ISSUER.name }));
+  await insertBin(tx, ISSUER.issuerNo, CARD_BIN, BORN_MS);
+  for (const sheet of cardPackages) await storePackage(tx, readPackageFile(JSON.stringify(sheet)), BORN_MS);
   for (const { merchantNo, cardholderNo } of cardholders) {
     await insertCardholder(tx, {
       merchantId: merchantIdOf(merchantNo),
@@ -81,6 +86,7 @@ async function makeWorld(tx: Queryable, keys: Keys): Promise<void> {
       status: 'Approved',
       createdAtMs: BORN_MS,
     });
+    await auditCardholder(tx, merchantIdOf(merchantNo), cardholderNo, BORN_MS, 'cardholder_created', detailsOf('sandbox'));
   }
   for (const { merchantNo, pan, ...card } of cards) {
     const merchantId = merchantIdOf(merchantNo);
@@ -89,7 +95,8 @@ async function makeWorld(tx: Queryable, keys: Keys): Promise<void> {
       merchantId,
       cardUniqueNo: `unique-${card.cardNo}`,
       cardName: `Sandbox card ${card.cardNo.slice(-1)}`,
-      organization: 'Sandbox',
+      organization: CARD_BIN.organization,
+      cardBinNo: CARD_BIN.cardBinNo,
       panWrapped: keys.pan.wrap(Buffer.from(pan, 'latin1'), panIdentity(card.cardNo)),
       panFingerprint: keys.panFingerprint.mac(keys.panFingerprint.version, Buffer.from(pan, 'latin1')),
       panFingerprintVersion: keys.panFingerprint.version,

@@ -1,4 +1,5 @@
-import type { NewCard } from '../cards/store.ts';
+import type { CardStatus, CardType } from '../cards/store.ts';
+import { luhnDigit } from '../crypto/luhn.ts';
 
 /*
  * What every sandbox holds, the same on every machine. All of it is public and none of it may be used elsewhere.
@@ -11,13 +12,15 @@ export const SANDBOX_CVK = '0123456789ABCDEFFEDCBA9876543210';
 export const SANDBOX_MERCHANT_NO = 'M202605220001';
 const OTHER_MERCHANT_NO = 'M202605220002';
 const SUSPENDED_MERCHANT_NO = 'M202605220003';
+const CREDIT_MERCHANT_NO = 'M202605220004';
 
 const LOCAL_ALLOWLIST = ['127.0.0.0/8', '::1'];
 
 export const merchants = [
-  { merchantNo: SANDBOX_MERCHANT_NO, name: 'Sandbox merchant', suspended: false },
-  { merchantNo: OTHER_MERCHANT_NO, name: 'Other merchant', suspended: false },
-  { merchantNo: SUSPENDED_MERCHANT_NO, name: 'Suspended merchant', suspended: true },
+  { merchantNo: SANDBOX_MERCHANT_NO, name: 'Sandbox merchant', integrationMode: 'AUTHORIZATION', pciEnabled: true, suspended: false },
+  { merchantNo: OTHER_MERCHANT_NO, name: 'Other merchant', integrationMode: 'AUTHORIZATION', pciEnabled: false, suspended: false },
+  { merchantNo: SUSPENDED_MERCHANT_NO, name: 'Suspended merchant', integrationMode: 'AUTHORIZATION', pciEnabled: false, suspended: true },
+  { merchantNo: CREDIT_MERCHANT_NO, name: 'Credit merchant', integrationMode: 'CREDIT_EXTENSION', pciEnabled: true, suspended: false },
 ] as const;
 
 export interface SandboxCredential {
@@ -66,6 +69,12 @@ export const credentials: SandboxCredential[] = [
     apiSecret: 'suspended-api-secret-0123456789a',
     ipAllowlist: LOCAL_ALLOWLIST,
   },
+  {
+    merchantNo: CREDIT_MERCHANT_NO,
+    apiKey: 'credit_api_key',
+    apiSecret: 'credit-api-secret-0123456789abcd',
+    ipAllowlist: LOCAL_ALLOWLIST,
+  },
 ];
 
 /** The issuer of all the sandbox's cards, and its keys. Public, so that a newcomer can set a PIN and see it verified. */
@@ -90,13 +99,58 @@ export const ISSUER = {
   ],
 } as const;
 
+/** No card network has numbers that begin with 9. */
+export const SANDBOX_BIN = '999999';
+
+export const CARD_BIN = {
+  cardBinNo: 'B202605220001',
+  bin: SANDBOX_BIN,
+  panDigits: 16,
+  organization: 'Sandbox',
+  supportPhysical: true,
+  supportVirtual: true,
+  currencies: ['USD'],
+  limits: {
+    limit_balance: '10000.00',
+    limit_week_balance: '5000.00',
+    limit_atm_day_balance: '500.00',
+    limit_atm_month_balance: '2000.00',
+  },
+};
+
+export const cardPackages = [
+  {
+    package_no: 'P202605220001',
+    card_bin_no: CARD_BIN.cardBinNo,
+    package_type: 'Virtual',
+    package_en_name: 'Sandbox virtual card',
+    package_cn_name: '沙盒虚拟卡',
+    consumption_limit: CARD_BIN.limits,
+    fee_detail: { open_cost: '1.00', consume_rate: '0.01' },
+  },
+  {
+    package_no: 'P202605220002',
+    card_bin_no: CARD_BIN.cardBinNo,
+    package_type: 'Physical',
+    package_en_name: 'Sandbox physical card',
+    package_cn_name: '沙盒实体卡',
+    consumption_limit: CARD_BIN.limits,
+    fee_detail: { open_cost: '10.00', consume_rate: '0.01', atm_rate: '0.02', atm_min_fee: '2.00' },
+  },
+];
+
 export const cardholders = [
   { merchantNo: SANDBOX_MERCHANT_NO, cardholderNo: 'U202605220001' },
   { merchantNo: SANDBOX_MERCHANT_NO, cardholderNo: 'U202605220002' },
   { merchantNo: OTHER_MERCHANT_NO, cardholderNo: 'U202605220003' },
+  { merchantNo: CREDIT_MERCHANT_NO, cardholderNo: 'U202605220004' },
 ] as const;
 
-export interface SandboxCard extends Pick<NewCard, 'cardNo' | 'cardholderNo' | 'cardType' | 'status'> {
+export interface SandboxCard {
+  cardNo: string;
+  cardholderNo: string;
+  cardType: CardType;
+  status: CardStatus;
   merchantNo: string;
   pan: string;
 }
@@ -154,13 +208,8 @@ export const cards: SandboxCard[] = [
   },
 ];
 
-/** 16 digits: the sandbox's BIN, a number, and the Luhn digit (ISO/IEC 7812-1, annex B). */
+/** 16 digits: the sandbox's BIN, a number, and the Luhn digit. */
 export function sandboxPan(number: number): string {
-  const body = `999999${String(number).padStart(9, '0')}`;
-  let sum = 0;
-  for (let i = 0; i < body.length; i++) {
-    const digit = Number(body[body.length - 1 - i]) * (i % 2 === 0 ? 2 : 1);
-    sum += digit > 9 ? digit - 9 : digit;
-  }
-  return `${body}${(10 - (sum % 10)) % 10}`;
+  const body = `${SANDBOX_BIN}${String(number).padStart(9, '0')}`;
+  return `${body}${luhnDigit(body)}`;
 }

@@ -1,0 +1,78 @@
+import { type CountryCode, getCountries, getCountryCallingCode, isPossiblePhoneNumber } from 'libphonenumber-js/min';
+import { postcodeValidator, postcodeValidatorExistsForCountry } from 'postcode-validator';
+import { ApiError, type ErrorName } from '../errors.ts';
+import type { CardType } from './store.ts';
+
+/** Who a card is for and where it goes, in wire names: it is kept as it came, and handed on to the issuer. */
+export interface AddressInfo {
+  first_name?: string;
+  last_name?: string;
+  phone_code?: string;
+  phone?: string;
+  postal_code?: string;
+  country?: string;
+  state?: string;
+  city?: string;
+  address_line1?: string;
+  address_line2?: string;
+}
+
+const FIELDS = [
+  'first_name',
+  'last_name',
+  'phone_code',
+  'phone',
+  'postal_code',
+  'country',
+  'state',
+  'city',
+  'address_line1',
+  'address_line2',
+] as const satisfies (keyof AddressInfo)[];
+
+/** What an address needs. Of a virtual card's holder the name and phone may be left out. */
+const REQUIRED: Record<CardType, readonly (keyof AddressInfo)[]> = {
+  Physical: FIELDS.slice(0, 9),
+  Virtual: ['postal_code', 'country', 'state', 'city', 'address_line1'],
+};
+
+const COUNTRIES: ReadonlySet<string> = new Set(getCountries());
+const DIALLING_CODES: ReadonlySet<string> = new Set(getCountries().map((country) => getCountryCallingCode(country)));
+
+/**
+ * Judges an address and gives it in its one form: fields in a fixed order, empty ones left out; undefined for a virtual card
+ * without. Errors, each with the field before its text: 1004, 2008, 2007, 2009, 2010, 4010.
+ */
+export function judgeAddress(given: AddressInfo | undefined, cardType: CardType): AddressInfo | undefined {
+  if (given === undefined && cardType === 'Virtual') return undefined;
+  if (given === undefined) throw new ApiError('invalidParameter', { field: 'address_info' });
+  const address: AddressInfo = Object.fromEntries(FIELDS.filter((field) => given[field]).map((field) => [field, given[field]]));
+  for (const field of REQUIRED[cardType]) if (address[field] === undefined) throw refusal('invalidParameter', field);
+  for (const field of FIELDS) judgeCharacters(field, address[field] ?? '');
+
+  const { country = '', postal_code: postalCode = '', phone_code: phoneCode, phone } = address;
+  if (!/^[A-Z]{2}$/.test(country)) throw refusal('invalidParameter', 'country');
+  if (!COUNTRIES.has(country)) throw refusal('countryUnsupported', 'country');
+  // Some countries have no postal codes, and some senders write one all the same.
+  if (postcodeValidatorExistsForCountry(country) && !postcodeValidator(postalCode, country))
+    throw refusal('postalCodeUnfit', 'postal_code');
+  if (phoneCode !== undefined && !/^[0-9]{1,4}$/.test(phoneCode)) throw refusal('invalidParameter', 'phone_code');
+  if (phoneCode !== undefined && !DIALLING_CODES.has(phoneCode)) throw refusal('phoneCodeUnsupported', 'phone_code');
+  if (
+    phone !== undefined &&
+    !(/^[0-9]{4,15}$/.test(phone) && isPossiblePhoneNumber(`+${phoneCode ?? getCountryCallingCode(country as CountryCode)}${phone}`))
+  )
+    throw refusal('invalidParameter', 'phone');
+  return address;
+}
+
+/** English is written in ASCII; of that, an address has letters, digits, blanks and some signs, and a name has no digits. */
+function judgeCharacters(field: keyof AddressInfo, text: string): void {
+  if (/[^\x20-\x7e]/.test(text)) throw refusal('englishOnly', field);
+  if (!/^[A-Za-z0-9 .,'&()/#-]*$/.test(text)) throw refusal('addressCharacters', field);
+  if (field.endsWith('_name') && /[^A-Za-z .'-]/.test(text)) throw refusal('invalidParameter', field);
+}
+
+function refusal(error: ErrorName, field: keyof AddressInfo): ApiError {
+  return new ApiError(error, { field: `address_info.${field}` });
+}

@@ -1,0 +1,118 @@
+import { auditCard, detailsOf } from '../audit/append.ts';
+import type { Origin } from '../auth/authenticate.ts';
+import type { Caller } from '../auth/callers.ts';
+import { type CardholderStatus, findCardholder } from '../cardholders/store.ts';
+import { ApiError } from '../errors.ts';
+import type { Keys } from '../keys/keys.ts';
+import { orderNumber } from '../order-number.ts';
+import type { Services } from '../services.ts';
+import { type AddressInfo, judgeAddress } from './address.ts';
+import { type Applied, addressIdentity, findApplied, findOffer, insertApplication, type Offer } from './application-store.ts';
+import type { CardType } from './store.ts';
+
+export interface CardApplication {
+  /** Of the two, the one that the merchant's integration mode goes by. */
+  cardBinNo: string | undefined;
+  packageNo: string | undefined;
+  cardholderNo: string;
+  cardUniqueNo: string;
+  cardType: CardType;
+  address: AddressInfo | undefined;
+}
+
+const MOST_ATTEMPTS = 10;
+
+/**
+ * Applies for a card, which its issuer then issues or refuses (issue-card.ts, fail-card.ts). The same application once more gives the
+ * same answer and makes no second card. Errors, in this order: 1012, 1004, the address's own, 4002, 2002, 2004, 2005, 4004, 4006.
+ */
+export async function applyCard(
+  { db, keys, clock }: Services,
+  caller: Caller,
+  application: CardApplication,
+  origin: Origin,
+): Promise<{ cardNo: string }> {
+  const { merchantId } = caller;
+  const { cardholderNo, cardUniqueNo, cardType } = application;
+  const product = productOf(caller, application);
+  const address = judgeAddress(application.address, cardType);
+
+  for (let attempt = 0; attempt < MOST_ATTEMPTS; attempt++) {
+    const [applied, cardholder, offer] = await Promise.all([
+      findApplied(db, merchantId, cardUniqueNo),
+      findCardholder(db, merchantId, cardholderNo),
+      findOffer(db, merchantId, product),
+    ]);
+    if (applied !== undefined) {
+      if (!isSame(keys, applied, application, address)) throw new ApiError('cardUniqueNoTaken');
+      return { cardNo: applied.cardNo };
+    }
+    requireApproved(cardholder?.status);
+    requireType(offer, cardType);
+
+    const now = clock();
+    const cardNo = orderNumber('C', now);
+    const addressWrapped = address && wrapAddress(keys, cardNo, address);
+    const inserted = await db.transaction(async (tx) => {
+      const one = { merchantId, cardNo, cardUniqueNo, cardholderNo, cardType, offer, addressWrapped, atMs: now };
+      if (!(await insertApplication(tx, one))) return false;
+      const details = { cardholder_no: cardholderNo, card_type: cardType, ...product };
+      await auditCard(tx, merchantId, cardNo, now, 'card_applied', detailsOf(origin, details));
+      return true;
+    });
+    if (inserted) return { cardNo };
+    // The unique number or the card number was taken a moment ago: look again.
+  }
+  throw new Error('no card number was free');
+}
+
+function productOf({ integrationMode }: Caller, { cardBinNo, packageNo }: CardApplication): { cardBinNo: string } | { packageNo: string } {
+  const byBin = integrationMode === 'AUTHORIZATION';
+  if ((byBin ? packageNo : cardBinNo) !== undefined) throw new ApiError('modeUnsupported');
+  if (byBin && cardBinNo !== undefined) return { cardBinNo };
+  if (!byBin && packageNo !== undefined) return { packageNo };
+  throw new ApiError('invalidParameter', { field: byBin ? 'card_bin_no' : 'package_no' });
+}
+
+function requireApproved(status: CardholderStatus | undefined): void {
+  if (status === undefined) throw new ApiError('cardholderMissing');
+  if (status === 'Rejected') throw new ApiError('verificationFailed');
+  if (status !== 'Approved') throw new ApiError('verificationPending');
+}
+
+function requireType(offer: Offer | undefined, cardType: CardType): asserts offer is Offer {
+  if (offer === undefined) throw new ApiError('productMissing');
+  if (!offer.cardTypes.includes(cardType)) throw new ApiError('cardTypeUnsupported');
+}
+
+function wrapAddress(keys: Keys, cardNo: string, address: AddressInfo): Buffer {
+  const clear = Buffer.from(JSON.stringify(address), 'utf8');
+  try {
+    return keys.pan.wrap(clear, addressIdentity(cardNo));
+  } finally {
+    clear.fill(0);
+  }
+}
+
+/** Who a card is for and where it goes, as it was applied for. */
+export function unwrapAddress(keys: Keys, cardNo: string, wrapped: Buffer): AddressInfo {
+  const clear = keys.pan.unwrap(wrapped, addressIdentity(cardNo));
+  try {
+    return JSON.parse(clear.toString('utf8')) as AddressInfo;
+  } finally {
+    clear.fill(0);
+  }
+}
+
+function isSame(keys: Keys, applied: Applied, application: CardApplication, address: AddressInfo | undefined): boolean {
+  const { cardNo, addressWrapped } = applied;
+  const stored = addressWrapped && unwrapAddress(keys, cardNo, addressWrapped);
+  return (
+    applied.appliedFor &&
+    applied.cardholderNo === application.cardholderNo &&
+    applied.cardType === application.cardType &&
+    // A card by package has its package's BIN too, which was not applied for.
+    (application.packageNo === undefined ? applied.cardBinNo === application.cardBinNo : applied.packageNo === application.packageNo) &&
+    JSON.stringify(stored) === JSON.stringify(address)
+  );
+}

@@ -1,0 +1,37 @@
+import Type, { type Static } from 'typebox';
+import { OrderNumber, UniqueNumber } from '../http/fields.ts';
+import { CardTypeField } from './card-item.ts';
+import type { ImportedCard } from './import-card.ts';
+
+export const Pan = Type.String({ pattern: '^[0-9]{12,19}$' });
+export const Expiry = Type.String({ pattern: '^[0-9]{4}$', description: 'YYMM' });
+
+/** A card that is out already, as `card/import` and a line of `cards import` bring it. */
+export const ImportedCardBody = Type.Object({
+  merchant_no: OrderNumber('Whose customer holds it'),
+  card_no: Type.Optional(OrderNumber('Its number so far; a new one if absent')),
+  card_unique_no: UniqueNumber("The merchant's own number"),
+  cardholder_no: Type.Optional(OrderNumber('Its cardholder')),
+  cardholder_unique_no: Type.Optional(UniqueNumber("Or by the merchant's own number; one that is new is made, `Approved`")),
+  email: Type.Optional(Type.String({ maxLength: 254, description: 'Of a new cardholder' })),
+  card_type: CardTypeField,
+  status: Type.Enum(['ToActivate', 'Activated', 'Frozen']),
+  card_name: Type.Optional(Type.String({ maxLength: 128 })),
+  pan: Pan,
+  expiry: Expiry,
+});
+
+export function importedCardOf(body: Static<typeof ImportedCardBody>): ImportedCard {
+  return {
+    cardNo: body.card_no,
+    cardUniqueNo: body.card_unique_no,
+    cardholderNo: body.cardholder_no,
+    cardholderUniqueNo: body.cardholder_unique_no,
+    email: body.email,
+    cardType: body.card_type,
+    status: body.status,
+    cardName: body.card_name,
+    pan: body.pan,
+    expiry: body.expiry,
+  };
+}
