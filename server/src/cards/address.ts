@@ -48,7 +48,7 @@ export function judgeAddress(given: AddressInfo | undefined, cardType: CardType)
   if (given === undefined) throw new ApiError('invalidParameter', { field: 'address_info' });
   const address: AddressInfo = Object.fromEntries(FIELDS.filter((field) => given[field]).map((field) => [field, given[field]]));
   for (const field of REQUIRED[cardType]) if (address[field] === undefined) throw refusal('invalidParameter', field);
-  for (const field of FIELDS) judgeCharacters(field, address[field] ?? '');
+  for (const field of FIELDS) if (!field.startsWith('phone')) judgeCharacters(field, address[field] ?? '');
 
   const { country = '', postal_code: postalCode = '', phone_code: phoneCode, phone } = address;
   if (!/^[A-Z]{2}$/.test(country)) throw refusal('invalidParameter', 'country');

@@ -3,7 +3,7 @@ import type { Queryable } from '../db/database.ts';
 import type { Page } from '../http/list-query.ts';
 
 /** Amounts in the BIN's currency, as decimal text. They are of the money side: told, and not acted upon. */
-export interface Limits {
+interface Limits {
   limit_balance: string;
   limit_week_balance: string;
   limit_atm_day_balance: string;

@@ -100,7 +100,7 @@ export const ISSUER = {
 } as const;
 
 /** No card network has numbers that begin with 9. */
-export const SANDBOX_BIN = '999999';
+const SANDBOX_BIN = '999999';
 
 export const CARD_BIN = {
   cardBinNo: 'B202605220001',

@@ -36,7 +36,7 @@ export interface AuditRecord {
 }
 
 /**
- * Reads a card's audit records and throws unless their chain is whole: from zeros to the head that the card names,
+ * Reads the audit records of a card (or of `cardholder:U...`) and throws unless their chain is whole: from zeros to the head that its row names,
  * every number once, every hash over the one before it. Computed here, not by the database's own function.
  */
 export async function intactChain(db: Database, cardNo: string): Promise<AuditRecord[]> {
@@ -52,7 +52,12 @@ export async function intactChain(db: Database, cardNo: string): Promise<AuditRe
     previous = createHash('sha256').update(previous).update(text).digest();
     if (!previous.equals(hash)) throw new Error(`record ${seq} of ${cardNo} was altered`);
   }
-  const [head] = await db.query<[number, Buffer]>('audit-head', 'select audit_count, audit_head from cards where card_no = $1', [cardNo]);
+  const [head] = await db.query<[number, Buffer]>(
+    'audit-head',
+    `select audit_count, audit_head from cards where card_no = $1
+     union all select audit_count, audit_head from cardholders where 'cardholder:' || cardholder_no = $1`,
+    [cardNo],
+  );
   if (head?.[0] !== rows.length || !head[1].equals(previous)) throw new Error(`the head of ${cardNo} is not its last record's`);
   return rows.map(([, seq, , action, details]) => ({ seq, action, details: JSON.parse(details) }));
 }
