@@ -156,7 +156,7 @@ export async function listPendingApplications(
        from card_applications a join card_bins b using (card_bin_no) join cards c using (merchant_id, card_no) join merchants m using (merchant_id)
       where a.decided_at is null and c.status = 'Pending' and a.applied_at <= to_timestamp($2::bigint / 1000.0)
         ${issuerId === undefined ? 'and $1::int is null' : 'and b.issuer_id = $1'}
-        ${after === undefined ? '' : 'and (a.applied_at, a.card_no) > (select applied_at, card_no from card_applications where card_no = $4 limit 1)'}
+        ${after === undefined ? '' : 'and (a.applied_at, a.card_no) > (select applied_at, card_no from cards join card_applications using (merchant_id, card_no) where card_no = $4)'}
       order by a.applied_at, a.card_no limit $3`,
     [issuerId, untilMs, size, ...(after === undefined ? [] : [after])],
   );

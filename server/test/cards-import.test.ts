@@ -1,0 +1,176 @@
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { readConfig } from '../src/config.ts';
+import { openPlatform, type Platform } from '../src/platform.ts';
+import { sandboxPan } from '../src/sandbox/world.ts';
+import { remoteMerchant } from './support/calls.ts';
+import { type Installation, install, type Outcome, type ServerProcess, until } from './support/server-process.ts';
+import { intactChain } from './support/stored-pin.ts';
+
+let installation: Installation;
+let server: ServerProcess;
+let platform: Platform;
+const atTheEnd: (() => Promise<void>)[] = [];
+before(async () => {
+  installation = install({ after: (work) => atTheEnd.push(work) });
+  server = await installation.serve();
+  platform = await openPlatform(readConfig({ PINWARD_DATA_DIR: installation.dataDir }));
+});
+after(async () => {
+  await platform?.close();
+  for (const work of atTheEnd) await work();
+});
+
+const line = (n: number, more = {}) => ({
+  merchant_no: 'M202605220001',
+  card_no: `C-old-${n}`,
+  card_unique_no: `old-${n}`,
+  cardholder_unique_no: `old-holder-${Math.floor(n / 2)}`,
+  card_type: 'Physical',
+  status: 'Activated',
+  pan: sandboxPan(100_000 + n),
+  expiry: '3105',
+  ...more,
+});
+function fileOf(lines: (object | string)[]): string {
+  const path = join(installation.scratch, `cards-${Math.random()}.jsonl`);
+  writeFileSync(path, lines.map((one) => `${typeof one === 'string' ? one : JSON.stringify(one)}\n`).join(''));
+  return path;
+}
+const run = (path: string): Promise<Outcome> => installation.run(['cards', 'import', path, '--issuer', 'I202605220001']);
+async function countOf(pattern: string): Promise<number> {
+  const [[count] = [0]] = await platform.db.query<[number]>('count', 'select count(*) from cards where card_no like $1', [pattern]);
+  return count;
+}
+
+test('a file of cards comes in while the platform serves, two cards to a cardholder, and their PINs can be set', async () => {
+  const { status, stdout, stderr } = await run(fileOf(Array.from({ length: 300 }, (_, n) => line(n))));
+  assert.equal(status, 0, stderr);
+  assert.equal(stdout, '300 cards added, 0 were there already, 0 lines refused\n');
+  const [[cardholders] = [0]] = await platform.db.query<[number]>(
+    'holders',
+    "select count(*) from cardholders where cardholder_unique_no like 'old-holder-%'",
+  );
+  assert.equal(cardholders, 150);
+  const [[cardholderNo] = ['']] = await platform.db.query<[string]>('holder', "select cardholder_no from cards where card_no = 'C-old-7'");
+  assert.equal((await remoteMerchant(server.url).setPin('142536', { cardNo: 'C-old-7', cardholderNo })).code, 0);
+  assert.deepEqual(
+    (await intactChain(platform.db, 'C-old-7')).map(({ action }) => action),
+    ['card_created', 'pin_set'],
+  );
+});
+
+test('a bad line is named by its number and its fault, tells nothing of what stands there, and nothing else is lost', async () => {
+  const lines = [
+    line(1000),
+    '{"pan": "9999990000000014", oops',
+    line(1001, { pan: '4111111111111111' }),
+    line(1002, { pan: undefined }),
+    '',
+    line(1003, { status: 'Delete' }),
+    line(1004, { merchant_no: 'M000' }),
+    line(1005, { pan: sandboxPan(1) }),
+    line(1006, { expiry: '3113' }),
+    line(1007),
+    line(1000, { card_no: 'C-old-1000b', pan: sandboxPan(555) }),
+  ];
+  const { status, stdout, stderr } = await run(fileOf(lines));
+  assert.equal(status, 1);
+  assert.deepEqual(stdout.trim().split('\n').sort(), [
+    '2 cards added, 0 were there already, 8 lines refused',
+    'line 11: Card unique number was used with another application',
+    'line 2: it is no JSON',
+    'line 3: pan invalid parameter',
+    'line 4: pan invalid parameter',
+    'line 6: status invalid parameter',
+    'line 7: merchant_no is none of the issuer',
+    'line 8: PAN is in use',
+    'line 9: expiry invalid parameter',
+  ]);
+  assert.match(stderr, /run the file again/);
+  assert.doesNotMatch(stdout + stderr, /\d{12}/);
+  assert.equal(await countOf('C-old-100_'), 2);
+});
+
+test('a run that was killed goes on where it was, and a file that is through changes nothing', async () => {
+  const path = fileOf(Array.from({ length: 1_500 }, (_, n) => line(10_000 + n)));
+  const killed = installation.start(['cards', 'import', path, '--issuer', 'I202605220001']);
+  await until('some cards are in', async () => (await countOf('C-old-1____')) > 200);
+  await killed.stop('SIGKILL');
+  const before = await countOf('C-old-1____');
+  assert.ok(before < 1_500, 'it was killed too late');
+  const { status, stdout } = await run(path);
+  assert.equal(status, 0);
+  const [, added, there] = /^(\d+) cards added, (\d+) were there already, 0 lines refused$/m.exec(stdout) ?? [];
+  assert.equal(Number(added) + Number(there), 1_500);
+  assert.ok(Number(there) >= before);
+  assert.equal(await countOf('C-old-1____'), 1_500);
+  assert.match((await run(path)).stdout, /^0 cards added, 1500 were there already/m);
+});
+
+test('a file or an issuer that is not there is told in a line', async () => {
+  const missing = await run('/nowhere/cards.jsonl');
+  assert.equal(missing.status, 1);
+  assert.match(missing.stderr, /no such file|cannot be read/i);
+  const nobody = await installation.run(['cards', 'import', fileOf([]), '--issuer', 'I000']);
+  assert.deepEqual([nobody.status, nobody.stderr], [1, 'pinward-server: there is no issuer I000\n']);
+});
+
+test('after a rotation of the fingerprint key a PAN is known under its old fingerprint until rewrap is through, and after', async () => {
+  const taken = async () => {
+    const { stdout } = await run(fileOf([line(20_000, { pan: sandboxPan(1) })]));
+    return /PAN is in use/.test(stdout);
+  };
+  assert.ok(await taken());
+  const rotated = await installation.run(['keys', 'rotate', 'pan-fingerprint', '--active-in', '0']);
+  assert.equal(rotated.status, 0, rotated.stderr);
+  assert.ok(await taken(), 'under the version before');
+  assert.equal((await run(fileOf([line(20_001)]))).status, 0);
+  assert.match((await run(fileOf([line(20_002, { pan: sandboxPan(100_000 + 20_001) })]))).stdout, /PAN is in use/, 'under the new one');
+  const moved = await installation.run(['keys', 'rewrap']);
+  assert.equal(moved.status, 0, moved.stderr);
+  assert.ok(await taken(), 'and when all are moved');
+});
+
+test('operators make BINs and packages; what they take out of the offer nobody gets any more', async () => {
+  const succeeds = async (args: string[]) => {
+    const { status, stdout, stderr } = await installation.run(args);
+    assert.equal(status, 0, stderr);
+    return stdout;
+  };
+  const refuses = async (args: string[], words: RegExp) => {
+    const { status, stderr } = await installation.run(args);
+    assert.equal(status, 1);
+    assert.match(stderr, words);
+  };
+  const binNo = (
+    await succeeds(['bin', 'create', '--issuer', 'I202605220001', '--bin', '9888888', '--organization', 'Test', '--types', 'Virtual'])
+  ).trim();
+  assert.match(await succeeds(['bin', 'list']), new RegExp(`${binNo} +I202605220001 +9888888 +Test +Virtual +Enabled`));
+  const sheet = join(installation.scratch, 'package.json');
+  const content = { package_no: 'P-1', card_bin_no: binNo, package_type: 'Virtual', package_en_name: 'One', package_cn_name: '一' };
+  writeFileSync(sheet, JSON.stringify(content));
+  assert.equal(await succeeds(['package', 'create', sheet]), 'P-1\n');
+  const packages = async () => {
+    const credit = remoteMerchant(server.url, 'credit_api_key');
+    return ((await credit.call('/card/package/list', {})).data as { list: { package_no: string }[] }).list.map(
+      ({ package_no }) => package_no,
+    );
+  };
+  assert.deepEqual(await packages(), ['P-1', 'P202605220001', 'P202605220002']);
+  await succeeds(['package', 'disable', 'P-1']);
+  assert.deepEqual(await packages(), ['P202605220001', 'P202605220002']);
+  await succeeds(['package', 'enable', 'P-1']);
+  await succeeds(['bin', 'disable', binNo]);
+  assert.deepEqual(await packages(), ['P202605220001', 'P202605220002']);
+
+  await refuses(['bin', 'create', '--issuer', 'I000', '--bin', '988888', '--organization', 'x'], /there is no issuer I000/);
+  await refuses(['bin', 'create', '--issuer', 'I202605220001', '--bin', '98', '--organization', 'x'], /a BIN has 6 to 11 digits/);
+  await refuses(['package', 'disable', 'P-0'], /there is no package P-0/);
+  writeFileSync(sheet, JSON.stringify({ ...content, package_no: 'P-2', fee_detail: { open_cost: 'free' } }));
+  await refuses(['package', 'create', sheet], /fee_detail\/open_cost/);
+  writeFileSync(sheet, JSON.stringify({ ...content, package_no: 'P-2', card_bin_no: 'B000' }));
+  await refuses(['package', 'create', sheet], /there is no BIN B000/);
+});
