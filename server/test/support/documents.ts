@@ -47,11 +47,14 @@ ${NOTICE}
 
 \`\`\`mermaid
 stateDiagram-v2
+  [*] --> Pending: apply
 ${arrows.join('\n')}
 \`\`\`
 
-Every other change answers 4005 and changes nothing. \`activate\` is \`card/active\`; \`freeze\`, \`unfreeze\` and \`delete\` are
-\`card/status/update\` with \`Frozen\`, \`Activated\` and \`Delete\`.
+Every other change answers 4005 and changes nothing. \`apply\` is the merchant's \`card/apply\`; \`issuePhysical\`, \`issueVirtual\` and \`fail\` are the
+issuer's \`card/issued\` and \`card/failed\`; \`activate\` is \`card/active\`. \`freeze\`, \`unfreeze\` and \`delete\` are the merchant's \`card/status/update\` or the issuer's
+\`card/status\`, with \`Frozen\`, \`Activated\` and \`Delete\`; what the issuer froze the merchant does not unfreeze. A card that the issuer brings in begins
+where it stands. Each change is told by a \`Card_update\` callback.
 `;
 }
 
