@@ -21,6 +21,7 @@ import { resetSandbox } from '../server/src/sandbox/seed.ts';
 import { SANDBOX_MERCHANT_NO } from '../server/src/sandbox/world.ts';
 import { benchCards, fillWithCards, requestFor } from './cards.ts';
 import { runPgbench } from './pgbench.ts';
+import { tableOf } from './table.ts';
 
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 5);
 const SECONDS = Number(process.env.BENCH_SECONDS ?? 5);
@@ -217,10 +218,7 @@ function report(places: Place[], withPgbench: boolean): void {
     judge('lone request, shared to one by one', of(`${shared} lone`) / of(`${alone} lone`), 1.15, false);
   }
   const head = ['', 'per second', 'to bare', 'to pgbench', 'to one by one', 'p99 at 64', 'lone median'];
-  const widths = head.map((_, column) => Math.max(...[head, ...rows].map((row) => (row[column] ?? '').length)));
-  const line = (cells: string[]): string =>
-    `| ${cells.map((cell, column) => (column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0))).join(' | ')} |`;
-  const table = [line(head), line(widths.map((width) => '-'.repeat(width))), ...rows.map(line)].join('\n');
+  const table = tableOf([head, ...rows]);
   console.log(`\n${table}\n\n${bars.join('\n')}\n`);
   writeFileSync(
     new URL('RESULTS.md', import.meta.url),

@@ -14,7 +14,9 @@ import { openHsm } from '../server/src/keys/pkcs11.ts';
 import { Secret } from '../server/src/secret.ts';
 import { noHsm, type SoftHsm, softHsm } from '../server/test/support/soft-hsm.ts';
 import { type EnvelopeResult, IN_FLIGHT, makeKeys, measureEnvelopes, measurePrv, measureTiming } from './custody-crypto.ts';
-import { CONNECTIONS, measureHealth, measureVerify, type RunningPlatform, servePlatform } from './custody-server.ts';
+import { CONNECTIONS, measureHealth, measureVerify } from './custody-platform.ts';
+import { type RunningPlatform, servePlatform } from './serve.ts';
+import { tableOf } from './table.ts';
 
 const SECONDS = Number(process.env.BENCH_SECONDS ?? 8);
 const SAMPLES = Number(process.env.BENCH_SAMPLES ?? 200_000);
@@ -150,14 +152,6 @@ function us(value: number): string {
 
 function perSecond(value: number): string {
   return value.toFixed(0);
-}
-
-function tableOf(rows: string[][]): string {
-  const [head = []] = rows;
-  const widths = head.map((_, column) => Math.max(...rows.map((row) => (row[column] ?? '').length)));
-  const line = (cells: string[]): string =>
-    `| ${cells.map((cell, column) => (column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0))).join(' | ')} |`;
-  return [line(head), line(widths.map((width) => '-'.repeat(width))), ...rows.slice(1).map(line)].join('\n');
 }
 
 function report(sections: Section[], bars: string[]): void {

@@ -1,0 +1,90 @@
+/** Platforms that benches start, and load on them. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, openSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import autocannon from 'autocannon';
+import { readConfig } from '../server/src/config.ts';
+import { openPlatform } from '../server/src/platform.ts';
+import { fillWithCards } from './cards.ts';
+
+export interface RunningPlatform {
+  url: string;
+  stop(): Promise<void>;
+}
+
+/** A platform with the sandbox's world, the bench's cards and its own embedded database, started as `npm start` does. */
+export async function servePlatform(scratch: string, name: string, more: Record<string, string>): Promise<RunningPlatform> {
+  const dataDir = join(scratch, name);
+  const platform = await openPlatform(readConfig({ PINWARD_DATA_DIR: dataDir, ...more }));
+  await fillWithCards(platform).finally(() => platform.close());
+  if (platform.source.kind === 'hsm') await platform.source.hsm.close();
+
+  const logPath = join(scratch, `${name}.log`);
+  const log = openSync(logPath, 'w');
+  const most = '1000000000';
+  const child = spawn(process.execPath, ['--max-semi-space-size=32', 'server/dist/main.js', 'serve'], {
+    env: {
+      ...process.env,
+      PORT: '0',
+      PINWARD_DATA_DIR: dataDir,
+      LIMIT_CALLS_PER_CREDENTIAL_PER_MINUTE: most,
+      LIMIT_PIN_SETS_PER_CARD_PER_MINUTE: most,
+      ...more,
+    },
+    stdio: ['ignore', log, log],
+  });
+  closeSync(log);
+  const stop = () => end(child);
+  for (let tries = 0; tries < 400 && child.exitCode === null; tries++) {
+    const url = /http:\/\/127\.0\.0\.1:\d+/.exec(readFileSync(logPath, 'utf8'))?.[0];
+    if (url !== undefined) return { url, stop };
+    await sleep(50);
+  }
+  await stop();
+  throw new Error(`${name} does not listen:\n${readFileSync(logPath, 'utf8')}`);
+}
+
+/** Waits until it is gone, and with it its database. */
+async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = new Promise((resolve) => child.once('exit', resolve));
+  child.kill('SIGTERM');
+  await ended;
+}
+
+export async function tokenOf(url: string): Promise<string> {
+  const headers = { 'Api-Key': 'sandbox_api_key', Timestamp: String(Date.now()) };
+  const response = await fetch(`${url}/open-api/v1/merchant/token`, { headers });
+  return ((await response.json()) as { data: { access_token: string } }).data.access_token;
+}
+
+export interface Load {
+  url: string;
+  requestOf(index: number): autocannon.Request;
+  /** What every answer is to hold. */
+  expected: string;
+  until: { duration: number } | { amount: number };
+  connections: number;
+  /** Requests that a connection walks through. */
+  each: number;
+}
+
+/** Every connection walks through requests of its own, as different callers would. One answer that is wrong fails the bench. */
+export async function load({ url, requestOf, expected, until, connections, each }: Load): Promise<autocannon.Result> {
+  let connection = 0;
+  const result = await autocannon({
+    url,
+    connections,
+    ...until,
+    verifyBody: (body) => String(body).includes(expected),
+    setupClient: (client) => {
+      const from = each * connection++;
+      client.setRequests(Array.from({ length: each }, (_, i) => requestOf(from + i)));
+    },
+  });
+  const { non2xx, errors, mismatches } = result;
+  if (non2xx + errors + mismatches > 0)
+    throw new Error(`${url}: ${non2xx} bad answers, ${errors} errors, ${mismatches} without ${expected}`);
+  return result;
+}
