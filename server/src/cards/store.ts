@@ -66,7 +66,7 @@ export interface CardFilter extends ListQuery {
  * Newest first; the card number breaks ties, so that pages neither repeat nor skip. Rows are skipped within an index, and only the page's
  * own are read from the table. A statement for each set of filters, so that each is planned for the index that fits it.
  */
-export const LIST_CARDS = (filters: readonly string[]): string => `
+const LIST_CARDS = (filters: readonly string[]): string => `
 select ${CARD_COLUMNS} from cards join (
   select card_no from cards
    where merchant_id = $1 and created_at >= to_timestamp($2::bigint / 1000.0) and created_at < to_timestamp($3::bigint / 1000.0)
