@@ -47,17 +47,29 @@ export interface NewApplication {
   offer: Offer;
   addressWrapped: Buffer | undefined;
   atMs: number;
+  /** Of the audit record. */
+  details: string;
 }
 
-/** Stores a `Pending` card and its application; false, and nothing stored, if the merchant has a card of this unique number, or anybody one of this number. */
-export async function insertApplication(tx: Queryable, one: NewApplication): Promise<boolean> {
-  const rows = await tx.query(
+/**
+ * Stores a `Pending` card, its application and the first record of its chain (by the rule of audit/append.ts), in one statement: false, and
+ * nothing stored, if the merchant has a card of this unique number, or anybody one of this number.
+ */
+export async function insertApplication(db: Queryable, one: NewApplication): Promise<boolean> {
+  const rows = await db.query(
     'insert-application',
     `with card as (
-       insert into cards (merchant_id, card_no, card_unique_no, cardholder_no, card_type, status, card_name, organization, card_bin_no, package_no, created_at)
-       values ($1, $2, $3, $4, $5, 'Pending', $6, $7, $8, $9, to_timestamp($10::bigint / 1000.0)) on conflict do nothing returning merchant_id, card_no)
-     insert into card_applications (merchant_id, card_no, card_bin_no, address_wrapped, applied_at)
-     select merchant_id, card_no, $8, $11, to_timestamp($10::bigint / 1000.0) from card returning 1`,
+       insert into cards (merchant_id, card_no, card_unique_no, cardholder_no, card_type, status, card_name, organization, card_bin_no, package_no, created_at,
+                          audit_count, audit_head)
+       values ($1, $2, $3, $4, $5, 'Pending', $6, $7, $8, $9, to_timestamp($10::bigint / 1000.0),
+               1, audit_hash(decode(repeat('00', 32), 'hex'), $1, $2, 1, $10, 'card_applied', $12))
+       on conflict do nothing returning merchant_id, card_no, created_at, audit_head
+     ), application as (
+       insert into card_applications (merchant_id, card_no, card_bin_no, address_wrapped, applied_at)
+       select merchant_id, card_no, $8, $11, created_at from card
+     )
+     insert into audit_records (merchant_id, card_no, seq, at, action, details, hash)
+     select merchant_id, card_no, 1, created_at, 'card_applied', $12, audit_head from card returning 1`,
     [
       one.merchantId,
       one.cardNo,
@@ -70,6 +82,7 @@ export async function insertApplication(tx: Queryable, one: NewApplication): Pro
       one.offer.packageNo,
       one.atMs,
       one.addressWrapped,
+      one.details,
     ],
   );
   return rows.length > 0;

@@ -1,4 +1,4 @@
-import { auditCard, detailsOf } from '../audit/append.ts';
+import { detailsOf } from '../audit/append.ts';
 import type { Origin } from '../auth/authenticate.ts';
 import type { Caller } from '../auth/callers.ts';
 import { type CardholderStatus, findCardholder } from '../cardholders/store.ts';
@@ -53,14 +53,14 @@ export async function applyCard(
     const now = clock();
     const cardNo = orderNumber('C', now);
     const addressWrapped = address && wrapAddress(keys, cardNo, address);
-    const inserted = await db.transaction(async (tx) => {
-      const one = { merchantId, cardNo, cardUniqueNo, cardholderNo, cardType, offer, addressWrapped, atMs: now };
-      if (!(await insertApplication(tx, one))) return false;
-      const details = { cardholder_no: cardholderNo, card_type: cardType, ...product };
-      await auditCard(tx, merchantId, cardNo, now, 'card_applied', detailsOf(origin, details));
-      return true;
+    const details = detailsOf(origin, {
+      cardholder_no: cardholderNo,
+      card_type: cardType,
+      card_bin_no: offer.cardBinNo,
+      package_no: offer.packageNo,
     });
-    if (inserted) return { cardNo };
+    const one = { merchantId, cardNo, cardUniqueNo, cardholderNo, cardType, offer, addressWrapped, atMs: now, details };
+    if (await insertApplication(db, one)) return { cardNo };
     // The unique number or the card number was taken a moment ago: look again.
   }
   throw new Error('no card number was free');
