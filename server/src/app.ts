@@ -8,6 +8,7 @@ import { cardRoutes } from './cards/routes.ts';
 import { codeOf, textOf } from './errors.ts';
 import { answerFault, outcomeOf, sendFailure } from './http/envelope.ts';
 import { healthRoutes } from './http/health.ts';
+import { repeatAnswers } from './http/idempotency.ts';
 import { issuerRoutes } from './issuer/routes.ts';
 import { documentApi, serveDocuments } from './openapi.ts';
 import { jwksRoutes, pinRoutes } from './pins/routes.ts';
@@ -84,7 +85,7 @@ export async function buildApp(services: Services): Promise<App> {
 
   await documentApi(app);
   const methodsOf = collectMethods(app);
-  waitForHandlers(app);
+  const track = waitForHandlers(app);
 
   await app.register(
     async (scope) => {
@@ -96,10 +97,14 @@ export async function buildApp(services: Services): Promise<App> {
   await app.register(
     async (scope) => {
       scope.addHook('onRequest', authenticate(services, { accessToken: true }));
-      await scope.register(cardholderRoutes(services));
-      await scope.register(productRoutes(services));
-      await scope.register(cardRoutes(services));
+      // Repeatable as it is: it pays for nobody's Idempotency-Key.
       await scope.register(pinRoutes(services));
+      await scope.register(async (keyed) => {
+        repeatAnswers(keyed, services, track);
+        await keyed.register(cardholderRoutes(services));
+        await keyed.register(productRoutes(services));
+        await keyed.register(cardRoutes(services));
+      });
     },
     { prefix: '/open-api/v1' },
   );
@@ -134,23 +139,30 @@ function endConnections(app: App): void {
   });
 }
 
-/** A caller that goes away does not end its handler. The close waits for it, so that the database is there to its end. */
-function waitForHandlers(app: App): void {
+/**
+ * A caller that goes away does not end its handler. The close waits for it, and for other work on a request that is tracked, so that
+ * the database is there to its end.
+ */
+function waitForHandlers(app: App): (work: Promise<unknown>) => void {
   const running = new Set<Promise<unknown>>();
+  function track(work: Promise<unknown>): void {
+    running.add(work);
+    const end = (): void => void running.delete(work);
+    work.then(end, end);
+  }
   app.addHook('onRoute', (route) => {
     const { handler } = route;
     route.handler = function tracked(request, reply) {
       const result: unknown = handler.call(this, request, reply);
-      if (!(result instanceof Promise)) return result;
-      running.add(result);
-      const end = (): void => void running.delete(result);
-      result.then(end, end);
+      if (result instanceof Promise) track(result);
       return result;
     };
   });
   app.addHook('onClose', async () => {
-    await Promise.allSettled(running);
+    // One leads to the next: a handler, then the storing of its answer.
+    while (running.size > 0) await Promise.allSettled(running);
   });
+  return track;
 }
 
 function collectMethods(app: App): Map<string, string[]> {

@@ -78,6 +78,18 @@ const catalogue = {
     '查询时间范围超出限制',
     '`start_time` and `end_time` lie more than 90 days apart.',
   ],
+  idempotencyKeyReused: [
+    1023,
+    'Idempotency-Key was used with another request',
+    'Idempotency-Key 已用于其他请求',
+    'Within 24 hours the credential used this key for another call, or for the same with other content. A new request takes a new key.',
+  ],
+  requestRunning: [
+    1024,
+    'A request with this Idempotency-Key is being processed',
+    '使用该 Idempotency-Key 的请求正在处理中',
+    'The first request with this key has no answer yet. `Retry-After` gives the seconds to wait.',
+  ],
   cardholderExists: [
     2001,
     'Cardholder already exists',

@@ -6,6 +6,7 @@ import { version } from './version.ts';
 const GATED = '/open-api/';
 const ISSUER = '/issuer/';
 const GET_TOKEN = '/open-api/v1/merchant/token';
+const SET_PIN = '/open-api/v1/card/pin/set';
 
 interface Operation {
   parameters?: object[];
@@ -84,19 +85,20 @@ export async function serveDocuments(app: FastifyInstance): Promise<void> {
 
 const FAILURE = { $ref: '#/components/schemas/Failure' };
 
-/** Adds what every gated call has and no route repeats: the gate's headers, and the failure beside the success. */
+/** Adds what every gated call has and no route repeats: the headers of the gate and of a repetition, and the failure beside the success. */
 function complete(document: Document): Document {
   for (const [path, operations] of Object.entries(document.paths)) {
     if (!path.startsWith(GATED)) continue;
-    for (const operation of Object.values(operations)) {
-      operation.parameters = [...gateHeaders(path !== GET_TOKEN), ...(operation.parameters ?? [])];
-      addFailure(operation);
+    for (const [method, operation] of Object.entries(operations)) {
+      const keyed = method === 'post' && path !== SET_PIN;
+      operation.parameters = [...gateHeaders(path !== GET_TOKEN), ...(keyed ? [IDEMPOTENCY_KEY] : []), ...(operation.parameters ?? [])];
+      addFailure(operation, keyed ? KEYED_HEADERS : {});
     }
   }
   return addFailureSchema(document);
 }
 
-function addFailure(operation: Operation): void {
+function addFailure(operation: Operation, headers: object = {}): void {
   const ok = operation.responses['200'];
   const content = ok?.content?.['application/json'];
   if (ok === undefined || content === undefined) return;
@@ -104,6 +106,7 @@ function addFailure(operation: Operation): void {
   ok.headers = {
     'X-Request-Id': { schema: { type: 'string' } },
     'Retry-After': { description: 'Seconds; with code 1009', schema: { type: 'integer' } },
+    ...headers,
   };
   content.schema = { oneOf: [content.schema, FAILURE] };
 }
@@ -124,14 +127,23 @@ function addFailureSchema(document: Document): Document {
   return document;
 }
 
+function header(name: string, required: boolean, schema: object, description: string): object {
+  return { in: 'header', name, required, schema, description };
+}
+
+const IDEMPOTENCY_KEY = header(
+  'Idempotency-Key',
+  false,
+  { type: 'string', pattern: '^[\\x21-\\x7e]{1,255}$' },
+  'Chosen by the merchant, new for every request: for 24 hours the same request with the same key is not served again but answered as the first was. Another request with it gets 1023; while the first is being processed, 1024',
+);
+
+const KEYED_HEADERS = {
+  'Retry-After': { description: 'Seconds; with codes 1009 and 1024', schema: { type: 'integer' } },
+  'Idempotent-Replayed': { description: 'The answer is an earlier one, repeated', schema: { type: 'string', enum: ['true'] } },
+};
+
 function gateHeaders(accessToken: boolean): object[] {
-  const header = (name: string, required: boolean, schema: object, description: string) => ({
-    in: 'header',
-    name,
-    required,
-    schema,
-    description,
-  });
   return [
     header('Api-Key', true, { type: 'string' }, "The merchant's credential"),
     header('Timestamp', true, { type: 'string', pattern: '^[0-9]{13}$' }, 'Unix milliseconds, at most 60 s old and not in the future'),

@@ -38,7 +38,7 @@ test('/openapi.json serves the document that stands in docs/', async () => {
   assert.deepEqual(response.json(), JSON.parse(standingDocument('openapi.json')));
 });
 
-test('the OpenAPI document holds together: references resolve, gated calls name the headers of the gate', () => {
+test('the OpenAPI document holds together: references resolve, gated calls name the headers of the gate and of a repetition', () => {
   const document = JSON.parse(generated['openapi.json'] as string) as {
     openapi: string;
     paths: Record<string, Record<string, Operation>>;
@@ -54,9 +54,11 @@ test('the OpenAPI document holds together: references resolve, gated calls name 
   const gated = Object.entries(document.paths).filter(([path]) => path.startsWith('/open-api/'));
   assert.equal(gated.length, 14);
   for (const [path, operations] of gated) {
-    for (const { parameters = [], responses } of Object.values(operations)) {
+    for (const [method, { parameters = [], responses }] of Object.entries(operations)) {
       const headers = parameters.filter((parameter) => parameter.in === 'header').map(({ name }) => name);
-      const wanted = ['Api-Key', 'Timestamp', ...(path.endsWith('/merchant/token') ? [] : ['Access-Token']), 'Language'];
+      const token = path.endsWith('/merchant/token') ? [] : ['Access-Token'];
+      const key = method === 'post' && !path.endsWith('/card/pin/set') ? ['Idempotency-Key'] : [];
+      const wanted = ['Api-Key', 'Timestamp', ...token, 'Language', ...key];
       assert.deepEqual(headers.slice(0, wanted.length), wanted, path);
       assert.ok(responses['200'], path);
     }

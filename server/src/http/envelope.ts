@@ -62,6 +62,12 @@ export function sendFailure(
     .send({ code, msg: textOf(error, languageOf(request), about) });
 }
 
+/** Sends the text of an earlier answer as it was, also to the log. */
+export function sendKept(request: FastifyRequest, reply: FastifyReply, text: string): FastifyReply {
+  outcomes.set(request, (JSON.parse(text) as { code: number }).code);
+  return reply.type('application/json; charset=utf-8').send(text);
+}
+
 /** Faults that the framework finds in the request: its form, its size, its type. All are 1004. */
 function refusalOf(error: FastifyError): ApiError | undefined {
   const [first] = error.validation ?? [];
