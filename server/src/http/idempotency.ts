@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHmac } from 'node:crypto';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { ApiError, codeOf } from '../errors.ts';
 import type { Services } from '../services.ts';
@@ -55,13 +55,16 @@ export function repeatAnswers(scope: FastifyInstance, { db, clock }: Services, t
   });
 }
 
-/** SHA-256 over what is asked: the call and its body, in whatever order the members came. Errors: 1004. */
-function hashOf({ method, routeOptions, params, body }: FastifyRequest): Buffer {
+/**
+ * HMAC-SHA-256 under the apiSecret over what is asked: the call and its body, in whatever order the members came. Keyed, since a body may hold
+ * little that could not be guessed, as a CVV. Errors: 1004.
+ */
+function hashOf({ caller, method, routeOptions, params, body }: FastifyRequest): Buffer {
   try {
     const asked = JSON.stringify([method, routeOptions.url, params, body], (_name, value: unknown) =>
       typeof value === 'object' && value !== null && !Array.isArray(value) ? sorted(value) : value,
     );
-    return createHash('sha256').update(asked, 'utf8').digest();
+    return createHmac('sha256', caller.apiSecret).update(asked, 'utf8').digest();
   } catch {
     // What was parsed fails only if it nests by the thousand, in a member that the schema does not know: writing takes more stack than reading.
     throw new ApiError('invalidParameter');
