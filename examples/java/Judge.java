@@ -1,0 +1,114 @@
+import java.io.IOException;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.Set;
+
+/** Compares what came with what should have come, says what was right, and ends the journey at the first thing that was not. */
+abstract class Judge {
+    static final long PATIENCE_MS = 20_000;
+    static final long PAUSE_MS = 200;
+
+    /** An answer was not as the API's description has it. */
+    static final class Deviation extends RuntimeException {
+        private static final long serialVersionUID = 1;
+
+        Deviation(String message) {
+            super(message);
+        }
+    }
+
+    interface Reading {
+        Map<String, Object> now() throws IOException, InterruptedException;
+    }
+
+    /** Asks until the status is the wanted one. */
+    static Map<String, Object> poll(String what, String wanted, Reading reading) throws IOException, InterruptedException {
+        long until = System.currentTimeMillis() + PATIENCE_MS;
+        for (;;) {
+            Map<String, Object> now = reading.now();
+            if (wanted.equals(now.get("status"))) {
+                that(what, true);
+                return now;
+            }
+            if (System.currentTimeMillis() > until) throw new Deviation(what + ": it is " + now.get("status") + " still");
+            Thread.sleep(PAUSE_MS);
+        }
+    }
+
+    static void heading(String text) {
+        System.out.println("\n" + text);
+    }
+
+    static void that(String what, boolean holds) {
+        if (!holds) throw new Deviation(what + ": no");
+        System.out.println("✔ " + what);
+    }
+
+    static void equal(String what, Object expected, Object actual) {
+        if (!Objects.equals(expected, actual)) throw new Deviation(what + ": expected " + expected + ", got " + actual);
+        System.out.println("✔ " + what + ": " + (expected instanceof String || expected instanceof Number ? expected : "as expected"));
+    }
+
+    static void has(String what, Object object, String names) {
+        has(what, object, names, true);
+    }
+
+    static void has(String what, Object object, String names, boolean aloud) {
+        Set<String> expected = Set.of(names.split(" "));
+        Set<String> actual = Json.asObject(object).keySet();
+        if (!actual.equals(expected)) throw new Deviation(what + ": expected the members " + expected + ", got " + actual);
+        if (aloud) that(what + ": all its members and no other", true);
+    }
+
+    static PinwardClient.Answer success(String what, PinwardClient.Answer answer) {
+        if (answer.code() != 0 || !answer.msg().equals("Success") || answer.data() == null) throw new Deviation(what + ": " + answer);
+        System.out.println("✔ " + what);
+        return answer;
+    }
+
+    static void done(String what, PinwardClient.Answer answer) {
+        if (!Json.object("result", true).equals(success(what, answer).data())) throw new Deviation(what + ": " + answer);
+    }
+
+    static PinwardClient.Answer refused(int code, String what, PinwardClient.Answer answer) {
+        if (answer.code() != code || answer.data() != null) throw new Deviation(what + ": expected " + code + ", got " + answer);
+        System.out.println("✔ " + what + ": " + code + " " + answer.msg());
+        return answer;
+    }
+
+    static void fault(String msg, String what, PinwardClient.Answer answer) {
+        if (!refused(1004, what, answer).msg().equals(msg)) throw new Deviation(what + ": expected " + msg + ", got " + answer.msg());
+    }
+
+    static Map<String, Object> only(List<Map<String, Object>> list) {
+        if (list.size() != 1) throw new Deviation("one item was expected: " + list);
+        return list.get(0);
+    }
+
+    static String last(List<String> list) {
+        return list.get(list.size() - 1);
+    }
+
+    static Map<String, Object> with(Map<String, Object> members, String name, Object value) {
+        Map<String, Object> changed = new LinkedHashMap<>(members);
+        if (value == null) changed.remove(name);
+        else changed.put(name, value);
+        return changed;
+    }
+
+    static Map<String, Object> without(Map<String, Object> members, String name) {
+        return with(members, name, null);
+    }
+
+    static boolean passesLuhn(String digits) {
+        int sum = 0;
+        for (int i = 0; i < digits.length(); i++) {
+            int digit = digits.charAt(digits.length() - 1 - i) - '0';
+            int doubled = i % 2 == 0 ? digit : 2 * digit;
+            sum += doubled > 9 ? doubled - 9 : doubled;
+        }
+        return sum % 10 == 0;
+    }
+}
