@@ -304,9 +304,13 @@ public final class Journey extends Judge {
     private void freezeAndDelete(String cardholderNo, String cardNo) throws Exception {
         var setting = Json.object("card_no", cardNo, "cardholder_no", cardholderNo, "pin", client.encipher("142536"));
         refused(4005, "unfreezing what is not frozen", update(cardNo, "Activated"));
-        change(cardNo, "Frozen");
+        var freeze = Json.object("card_no", cardNo, "status", "Frozen");
+        var key = Map.of("Idempotency-Key", "freeze-" + run);
+        done("status/update Frozen", client.call("POST", "card/status/update", freeze, key));
+        histories.get(cardNo).add("Frozen");
+        done("the same once more, with its Idempotency-Key", client.call("POST", "card/status/update", freeze, key));
         refused(4005, "a frozen card's PIN", client.post("card/pin/set", setting));
-        refused(4005, "freezing once more", update(cardNo, "Frozen"));
+        refused(4005, "freezing once more, without", update(cardNo, "Frozen"));
         change(cardNo, "Activated");
         done("its PIN again", client.post("card/pin/set", setting));
         fault("status invalid parameter", "a status that nobody may ask for", update(cardNo, "ToActivate"));
