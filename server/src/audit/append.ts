@@ -55,18 +55,21 @@ export function detailsOf(by: Origin | IssuerOrigin | 'operator' | 'sandbox', mo
   return JSON.stringify({ ...who, ...more });
 }
 
-/** Whose chain: the row that holds its head, and how its records name it. No card number has a colon. */
-const OWNERS = {
-  card: { table: 'cards', merchantId: 'merchant_id', cardNo: 'card_no', row: 'merchant_id = $4 and card_no = $5' },
+/**
+ * Whose chain: the row that holds its head, by the key of its table, and how its records name it. No card number has a colon.
+ * A table's key is its primary key, whose index whoever reads all heads walks along (store.ts).
+ */
+export const OWNERS = {
+  card: { table: 'cards', key: ['merchant_id', 'card_no'], merchantId: 'merchant_id', cardNo: 'card_no' },
   cardholder: {
     table: 'cardholders',
+    key: ['merchant_id', 'cardholder_no'],
     merchantId: 'merchant_id',
     cardNo: "'cardholder:' || cardholder_no",
-    row: 'merchant_id = $4 and cardholder_no = $5',
   },
-  merchant: { table: 'merchants', merchantId: 'merchant_id', cardNo: "''", row: 'merchant_id = $4' },
-  issuer: { table: 'issuers', merchantId: '0', cardNo: "'issuer:' || issuer_no", row: 'issuer_id = $4' },
-  platform: { table: 'installation', merchantId: '0', cardNo: "''", row: 'one' },
+  merchant: { table: 'merchants', key: ['merchant_id'], merchantId: 'merchant_id', cardNo: "''" },
+  issuer: { table: 'issuers', key: ['issuer_id'], merchantId: '0', cardNo: "'issuer:' || issuer_no" },
+  platform: { table: 'installation', key: ['one'], merchantId: '0', cardNo: "''" },
 } as const;
 
 /** Locks the chain's head, computes the hash on it, appends. */
@@ -78,13 +81,13 @@ async function append(
   action: AuditAction,
   details: string,
 ): Promise<void> {
-  const { table, merchantId, cardNo, row } = OWNERS[owner];
+  const { table, key: names, merchantId, cardNo } = OWNERS[owner];
   const appended = await tx.query(
     `audit-${owner}`,
     `with head as (
        update ${table} set audit_count = audit_count + 1,
               audit_head = audit_hash(audit_head, ${merchantId}, ${cardNo}, audit_count + 1, $1, $2, $3)
-        where ${row}
+        where ${names.map((name, i) => `${name} = $${i + 4}`).join(' and ')}
        returning ${merchantId} as merchant_id, ${cardNo} as card_no, audit_count, audit_head)
      insert into audit_records (merchant_id, card_no, seq, at, action, details, hash)
      select merchant_id, card_no, audit_count, to_timestamp($1::bigint / 1000.0), $2, $3, audit_head from head returning 1`,
@@ -129,5 +132,5 @@ export async function auditIssuer(tx: Queryable, issuerId: number, atMs: number,
 
 /** Appends to the platform's own chain: what operators did to keys. */
 export async function auditPlatform(tx: Queryable, atMs: number, action: AuditAction, details: string): Promise<void> {
-  await append(tx, 'platform', [], atMs, action, details);
+  await append(tx, 'platform', [true], atMs, action, details);
 }

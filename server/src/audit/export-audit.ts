@@ -28,9 +28,7 @@ export async function* exportAudit(db: Queryable, keys: Keys, sinceMs: number): 
       (head) => line('head', head, { signing_id: signingId, seq: head.seq, hash: head.hash.toString('hex') }),
     );
   }
-  let after = BEFORE_ALL;
-  for (;;) {
-    const heads = await readHeads(db, after, AT_ONCE);
+  for await (const heads of readHeads(db)) {
     for (const head of heads) {
       const checkpoint = await readCheckpoint(db, head);
       if (checkpoint !== undefined) {
@@ -50,9 +48,6 @@ export async function* exportAudit(db: Queryable, keys: Keys, sinceMs: number): 
         seq = last.seq;
       }
     }
-    const last = heads.at(-1);
-    if (last === undefined) return;
-    after = last;
   }
 }
 

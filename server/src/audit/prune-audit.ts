@@ -4,10 +4,8 @@ import { OperatorError } from '../merchants/administer.ts';
 import { auditPlatform, detailsOf } from './append.ts';
 import { signCheckpoint } from './chain.ts';
 import { signAuditHeads } from './sign-heads.ts';
-import { atOneMoment, type ChainHead, type ChainName, deleteThrough, lastBefore, putCheckpoint, readHeads } from './store.ts';
+import { atOneMoment, type ChainHead, deleteThrough, lastBefore, putCheckpoint, readHeads } from './store.ts';
 import { verifyAudit } from './verify-audit.ts';
-
-const CHAINS_AT_ONCE = 100;
 
 /**
  * Takes records from before a time away, and leaves a signed checkpoint in each chain from which its later records still verify.
@@ -18,14 +16,7 @@ export async function pruneAudit(db: Database, keys: Keys, now: () => number, be
   if (breaks.length > 0) throw new OperatorError(`the audit trail is broken, and nothing was taken away: ${breaks[0]}`);
   await signAuditHeads(db, keys, now);
   let gone = 0;
-  let after: ChainName = { merchantId: -1, cardNo: '' };
-  for (;;) {
-    const heads = await readHeads(db, after, CHAINS_AT_ONCE);
-    for (const head of heads) gone += await pruneChain(db, keys, head, now(), beforeMs);
-    const last = heads.at(-1);
-    if (last === undefined) break;
-    after = last;
-  }
+  for await (const heads of readHeads(db)) for (const head of heads) gone += await pruneChain(db, keys, head, now(), beforeMs);
   const details = detailsOf('operator', { before: new Date(beforeMs).toISOString(), records: gone });
   if (gone > 0) await db.transaction((tx) => auditPlatform(tx, now(), 'audit_pruned', details));
   return gone;

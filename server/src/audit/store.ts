@@ -1,4 +1,5 @@
 import type { Database, Queryable } from '../db/database.ts';
+import { OWNERS } from './append.ts';
 
 /** A chain's name in the tables: card_no is empty for a merchant's own, "cardholder:..." for a cardholder's, "issuer:..." for an issuer's; merchant 0 and empty is the platform's. */
 export interface ChainName {
@@ -32,21 +33,32 @@ export async function atOneMoment<T>(db: Database, work: (moment: Queryable) => 
 }
 
 /** Every row that holds a chain's head. */
-const OWNERS = `(select merchant_id, card_no, audit_count, audit_head from cards
-  union all select merchant_id, 'cardholder:' || cardholder_no, audit_count, audit_head from cardholders
-  union all select merchant_id, '', audit_count, audit_head from merchants
-  union all select 0, 'issuer:' || issuer_no, audit_count, audit_head from issuers
-  union all select 0, '', audit_count, audit_head from installation)`;
+const ALL_OWNERS = `(${Object.values(OWNERS)
+  .map(
+    ({ table, merchantId, cardNo }) => `select ${merchantId} as merchant_id, ${cardNo} as card_no, audit_count, audit_head from ${table}`,
+  )
+  .join(' union all ')})`;
 
-/** Chains in a fixed order, some at a time. `collate "C"` makes the order the same on every server. */
-export async function readHeads(db: Queryable, after: ChainName, most: number): Promise<ChainHead[]> {
-  const rows = await db.query<[number, string, number, Buffer]>(
-    'audit-owners',
-    `select merchant_id, card_no, audit_count, audit_head from ${OWNERS} o
-      where (merchant_id, card_no collate "C") > ($1, $2) order by merchant_id, card_no collate "C" limit $3`,
-    [after.merchantId, after.cardNo, most],
-  );
-  return rows.map(([merchantId, cardNo, count, head]) => ({ merchantId, cardNo, count, head }));
+/** The limit stands in the statement, so that the planner knows that a page is small and walks the index. */
+const HEADS_AT_ONCE = 500;
+
+/**
+ * Every chain's head once, page by page. Each table is walked along its own key, so that a page costs a page however many rows there are.
+ * The chains come in no order that means anything: the index's is the database's collation.
+ */
+export async function* readHeads(db: Queryable): AsyncGenerator<ChainHead[]> {
+  for (const { table, key, merchantId, cardNo } of Object.values(OWNERS)) {
+    const names = key.join(', ');
+    const page = (where: string): string =>
+      `select ${merchantId}, ${cardNo}, audit_count, audit_head, ${names} from ${table} ${where} order by ${names} limit ${HEADS_AT_ONCE}`;
+    const next = page(`where (${names}) > (${key.map((_, i) => `$${i + 1}`).join(', ')})`);
+    let rows = await db.query<[number, string, number, Buffer, ...unknown[]]>(`first-heads-${table}`, page(''));
+    while (rows.length > 0) {
+      yield rows.map(([merchantId, cardNo, count, head]) => ({ merchantId, cardNo, count, head }));
+      const [, , , , ...last] = rows.at(-1) as (typeof rows)[number];
+      rows = await db.query(`next-heads-${table}`, next, last);
+    }
+  }
 }
 
 export async function readRecords(db: Queryable, chain: ChainName, afterSeq: number, most: number): Promise<AuditRecord[]> {
@@ -64,7 +76,7 @@ export async function findOrphan(db: Queryable): Promise<ChainName | undefined> 
   const [row] = await db.query<[number, string]>(
     'audit-orphan',
     `select distinct merchant_id, card_no from audit_records r
-      where not exists (select from ${OWNERS} o where o.merchant_id = r.merchant_id and o.card_no = r.card_no) limit 1`,
+      where not exists (select from ${ALL_OWNERS} o where o.merchant_id = r.merchant_id and o.card_no = r.card_no) limit 1`,
   );
   return row && { merchantId: row[0], cardNo: row[1] };
 }
@@ -129,7 +141,7 @@ export async function readHeadsOfSigning(db: Queryable, signingId: number, after
 export async function openUnsigned(tx: Queryable): Promise<void> {
   await tx.query(
     'open-unsigned',
-    `declare unsigned no scroll cursor for select merchant_id, card_no, audit_count, audit_head from ${OWNERS} o
+    `declare unsigned no scroll cursor for select merchant_id, card_no, audit_count, audit_head from ${ALL_OWNERS} o
       where audit_count > 0 and not exists (select from audit_heads h where h.merchant_id = o.merchant_id and h.card_no = o.card_no and h.seq = o.audit_count)
         and not exists (select from audit_checkpoints k where k.merchant_id = o.merchant_id and k.card_no = o.card_no and k.seq = o.audit_count)
       order by merchant_id, card_no collate "C"`,

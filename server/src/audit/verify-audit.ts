@@ -23,7 +23,6 @@ export interface AuditVerdict {
 }
 
 const MOST_BREAKS = 20;
-const CHAINS_AT_ONCE = 500;
 const RECORDS_AT_ONCE = 2_000;
 const BEFORE_ALL: ChainName = { merchantId: -1, cardNo: '' };
 
@@ -35,16 +34,12 @@ export async function verifyAudit(db: Queryable, keys: Keys): Promise<AuditVerdi
     if (verdict.breaks.length < MOST_BREAKS) verdict.breaks.push(what);
   };
   const signedAt = await verifySignings(db, keys, verdict, found);
-  let after = BEFORE_ALL;
-  for (;;) {
-    const heads = await readHeads(db, after, CHAINS_AT_ONCE);
+  for await (const heads of readHeads(db)) {
     for (const head of heads) {
       const fault = await verifyChain(db, keys, head, signedAt, verdict);
       if (fault !== undefined) found(`${chainText(head, merchants)}: ${fault}`);
     }
-    const last = heads.at(-1);
-    if (last === undefined || verdict.breaks.length >= MOST_BREAKS) break;
-    after = last;
+    if (verdict.breaks.length >= MOST_BREAKS) break;
   }
   const orphan = await findOrphan(db);
   if (orphan !== undefined) found(`${chainText(orphan, merchants)}: records stand there, and what they tell of is gone`);

@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { findOrphan, readHeads } from '../src/audit/store.ts';
+import { verifyAudit } from '../src/audit/verify-audit.ts';
+import type { Queryable } from '../src/db/database.ts';
+import { startPlatform, type TestPlatform } from './support/test-platform.ts';
+
+const CARDS = Number(process.env.TEST_MANY_CARDS ?? 4_000);
+
+let platform: TestPlatform;
+before(async () => {
+  platform = await startPlatform();
+  // A collation in which the order of the index is not that of the bytes.
+  await platform.db.session(async (session) => {
+    await session.script(`alter table cards alter column card_no type text collate "en-x-icu";
+      insert into cards (merchant_id, card_no, card_unique_no, cardholder_no, card_type, status)
+      select 1, no, no, 'U202605220001', 'Virtual', 'Pending' from generate_series(1, ${CARDS}) i, concat((array['b', 'A', 'a', 'B'])[i % 4 + 1], '-', i) no;
+      with head as (
+        update cards set audit_count = 1, audit_head = audit_hash(audit_head, merchant_id, card_no, 1, 0, 'card_created', '{}')
+         where card_no like '_-%' returning merchant_id, card_no, audit_head)
+      insert into audit_records select merchant_id, card_no, 1, to_timestamp(0), 'card_created', '{}', audit_head from head;`);
+    await session.script('vacuum analyze');
+  });
+});
+after(() => platform.close());
+
+/** Keeps the plan of every statement that goes through it. */
+function explaining(db: Queryable): { db: Queryable; plans: Map<string, string> } {
+  const plans = new Map<string, string>();
+  return {
+    plans,
+    db: {
+      async query(name, text, values) {
+        const lines = await db.query<[string]>(`explain-${name}`, `explain ${text}`, values);
+        plans.set(name, lines.map(([line]) => line).join('\n'));
+        return db.query(name, text, values);
+      },
+    },
+  };
+}
+
+test('every chain is visited once, whatever the order of the index, and a page of them costs a page', async () => {
+  const { db, plans } = explaining(platform.db);
+  const seen: string[] = [];
+  for await (const heads of readHeads(db)) seen.push(...heads.map(({ merchantId, cardNo }) => `${merchantId}/${cardNo}`));
+  const [[expected] = [0]] = await platform.db.query<[number]>(
+    'owners',
+    `select (select count(*) from cards) + (select count(*) from cardholders) + (select count(*) from merchants) + (select count(*) from issuers) + 1`,
+  );
+  assert.equal(seen.length, expected);
+  assert.equal(new Set(seen).size, expected);
+  for (const name of ['first-heads-cards', 'next-heads-cards']) {
+    assert.match(plans.get(name) as string, /Index Scan using cards_pkey on cards/);
+    assert.doesNotMatch(plans.get(name) as string, /Sort|Seq Scan/);
+  }
+});
+
+test('a record of no chain is found by one pass over the records, not one a card', async () => {
+  const { db, plans } = explaining(platform.db);
+  assert.equal(await findOrphan(db), undefined);
+  assert.doesNotMatch(plans.get('audit-orphan') as string, /Nested Loop/);
+  await platform.db
+    .transaction(async (tx) => {
+      await tx.query(
+        'orphan',
+        `insert into audit_records select merchant_id, 'gone', 1, at, action, details, hash from audit_records limit 1`,
+      );
+      assert.equal((await findOrphan(tx))?.cardNo, 'gone');
+      throw new Error('undo');
+    })
+    .catch((error: Error) => assert.equal(error.message, 'undo', error.stack));
+});
+
+test('so many chains verify', async (t) => {
+  const startedAt = performance.now();
+  const verdict = await verifyAudit(platform.db, platform.keys);
+  t.diagnostic(`${verdict.chains} chains in ${Math.round(performance.now() - startedAt)} ms`);
+  assert.deepEqual(verdict.breaks, []);
+  assert.ok(verdict.chains > CARDS);
+});
