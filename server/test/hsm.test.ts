@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -8,7 +8,7 @@ import pino from 'pino';
 import { buildApp } from '../src/app.ts';
 import { readConfig } from '../src/config.ts';
 import { openDatabase } from '../src/db/database.ts';
-import { createKeyFile, openKeyFile } from '../src/keys/key-file.ts';
+import { createKeyFile, newKey, openKeyFile, readKeyFile } from '../src/keys/key-file.ts';
 import { keysOf } from '../src/keys/keys.ts';
 import { type Hsm, HsmError, openHsm } from '../src/keys/pkcs11.ts';
 import { logOptions } from '../src/log.ts';
@@ -76,14 +76,14 @@ describe('a token', { skip: noHsm }, () => {
     await assert.rejects(hsm.makeKey('a'), /has a key a already/);
     await hsm.destroy('b');
     await assert.rejects(hsm.held('b').mac(Buffer.alloc(1)), /has no key b/);
+    await hsm.destroy('b'); // as after a crash between the token and the file
   });
 
   test('holds the KEK and the PIN verify key of a key file: neither is in it, and it opens nowhere else', async () => {
     const path = join(scratch, 'in-hsm.json');
     await createKeyFile(path, { kind: 'hsm', hsm }, new Date());
-    const text = readFileSync(path, 'utf8');
-    const stored = JSON.parse(text) as { kek: { hsm_label: string }; keys: { purpose: string; wrapped?: string; hsm_label?: string }[] };
-    assert.match(stored.kek.hsm_label, /^test-kek-1-/);
+    const stored = await readKeyFile(path);
+    assert.match(stored.kek.hsm_label as string, /^test-kek-1-/);
     assert.deepEqual(
       stored.keys.filter((key) => key.wrapped === undefined).map(({ purpose }) => purpose),
       ['pin-verify'],
@@ -92,6 +92,10 @@ describe('a token', { skip: noHsm }, () => {
     assert.equal((await keys.pinVerify.mac(1, Buffer.from('x'))).length, 32);
     const wrapped = await keys.kek.wrap(Buffer.from('secret'), 'row');
     assert.equal((await keys.kek.unwrap(wrapped, 'row')).toString(), 'secret');
+    const next = () => newKey({ file: stored, kek: hsm.held(stored.kek.hsm_label as string), hsm }, 'pin-verify', new Date(), new Date());
+    const [made, again] = [await next(), await next()];
+    assert.equal(made.version, again.version, 'as after a crash, when the first was not written to the file');
+    assert.notEqual(made.hsm_label, again.hsm_label);
     await assert.rejects(openKeyFile(path, { kind: 'key', key: new Secret(Buffer.alloc(32, 1)) }), /was sealed with an HSM/);
   });
 });

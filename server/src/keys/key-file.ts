@@ -228,7 +228,7 @@ export async function newKey({ file, kek, hsm }: Maker, purpose: Purpose, now: D
   const version = 1 + Math.max(0, ...file.keys.filter((key) => key.purpose === purpose).map((key) => key.version));
   const record = { purpose, version, algorithm, created_at: now.toISOString(), active_from: activeFrom.toISOString() };
   if (purpose === 'pin-verify' && hsm !== undefined && bytes === undefined) {
-    const label = `${hsm.labelPrefix}-${purpose}-${version}-${file.id.slice(0, 8)}`;
+    const label = labelOf(hsm, purpose, version, file.id);
     return { ...record, kcv: await hsm.makeKey(label), hsm_label: label };
   }
   const clear = bytes ?? randomKey(algorithm);
@@ -238,6 +238,14 @@ export async function newKey({ file, kek, hsm }: Maker, purpose: Purpose, now: D
   } finally {
     if (bytes === undefined) clear.fill(0);
   }
+}
+
+/**
+ * Never the same twice: whoever is ended between making a key in the token and writing the file leaves one there that nothing names, and
+ * it must not stand in the way of the next.
+ */
+function labelOf(hsm: Hsm, purpose: Purpose | 'kek', version: number, fileId: string): string {
+  return `${hsm.labelPrefix}-${purpose}-${version}-${fileId.slice(0, 8)}-${randomBytes(4).toString('hex')}`;
 }
 
 function randomKey(algorithm: KeyAlgorithm | PairAlgorithm): Buffer {
@@ -259,7 +267,7 @@ export function clearBytes({ key }: OpenKey): Buffer | undefined {
 /** A KEK of a source: what the file says of it, and its use. */
 export async function newKek(source: KekSource, version: number, fileId: string): Promise<{ kek: StoredKeyFile['kek']; held: HeldKey }> {
   if (source.kind === 'hsm') {
-    const label = `${source.hsm.labelPrefix}-kek-${version}-${fileId.slice(0, 8)}`;
+    const label = labelOf(source.hsm, 'kek', version, fileId);
     return { kek: { version, kcv: await source.hsm.makeKey(label), hsm_label: label }, held: source.hsm.held(label) };
   }
   const scrypt = source.kind === 'passphrase' ? { salt: randomBytes(16).toString('base64'), cost: SCRYPT_COST } : undefined;

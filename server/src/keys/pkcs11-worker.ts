@@ -139,8 +139,10 @@ async function perform(c: PKCS11, session: Handle, request: HsmRequest): Promise
       return Buffer.alloc(0);
     }
     case 'destroy': {
-      c.C_DestroyObject(session, keyOf(c, session, label));
+      // Looked for anew, since another process may have destroyed it. One that is absent is what was wanted.
       keys.delete(label);
+      const found = find(c, session, label);
+      if (found !== undefined) c.C_DestroyObject(session, found);
       return Buffer.alloc(0);
     }
     case 'close':

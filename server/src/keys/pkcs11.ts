@@ -26,6 +26,7 @@ export interface Hsm {
   /** Makes a non-extractable key of 32 bytes for HMAC-SHA-256 in the token, and gives its check value. */
   makeKey(label: string): Promise<string>;
   checkValue(label: string): Promise<string>;
+  /** Done too if the token has no such key (any more). */
   destroy(label: string): Promise<void>;
   /** Whether the token cannot be reached, rather than having refused something. */
   isGone(error: unknown): boolean;
