@@ -39,12 +39,32 @@ export interface KeyPlace {
   now: () => number;
 }
 
-/** Of two operators who change the file at once, one waits. */
-async function changeKeyFile<T>({ db, keyFile, source }: KeyPlace, change: (file: OpenKeyFile) => Promise<T>): Promise<T> {
+/** Of several who change the file at once, one does and the others wait. `session` holds the lock. */
+async function holdingKeyFile<T>(db: Database, work: (session: Queryable) => Promise<T>): Promise<T> {
   return db.session(async (session) => {
     await session.query('key-file-lock', 'select pg_advisory_lock($1)', [LOCKS.keyFile]);
+    return work(session);
+  });
+}
+
+interface KeyChange {
+  file: OpenKeyFile;
+  /** To be called once, when nothing can be refused any more and nothing has been done that cannot be undone. */
+  record(action: 'key_rotated' | 'key_destroyed', more: Record<string, unknown>): Promise<void>;
+}
+
+/**
+ * The record is committed before the file is replaced, and before a key in the token ends: of a crash in between stays a record of what was
+ * meant to be. The other way round a key would be made or ended that the trail does not know. It is written by the connection that
+ * holds the lock, so that whoever has lost the lock with it changes nothing.
+ */
+async function changeKeyFile<T>({ db, keyFile, source, now }: KeyPlace, change: (change: KeyChange) => Promise<T>): Promise<T> {
+  return holdingKeyFile(db, async (session) => {
     const file = await openKeyFile(keyFile, source);
-    const result = await change(file);
+    const result = await change({
+      file,
+      record: (action, more) => auditPlatform(session, now(), action, detailsOf('operator', more)),
+    });
     await replaceKeyFile(keyFile, file.stored);
     return result;
   });
@@ -62,18 +82,16 @@ export async function rotateKey(
   expiryOrder?: ExpiryOrder,
 ): Promise<StoredKey> {
   const nowMs = place.now();
-  const key = await changeKeyFile(place, async (file) => {
+  return changeKeyFile(place, async ({ file, record }) => {
     if (file.stored.keys.some((one) => one.purpose === purpose && stateOf(one, file.stored.keys, nowMs) === 'pending'))
       throw new OperatorError(`${purpose} has a pending key already: wait until it is active`);
     const made = await newKey(makerOf(file, place.source), purpose, new Date(nowMs), new Date(nowMs + activeInMs), bytes);
     if (expiryOrder !== undefined) made.expiry_order = expiryOrder;
     file.stored.keys.push(made);
+    const { version, kcv, active_from } = made;
+    await record('key_rotated', { purpose, version, kcv, active_from, ...(bytes && { from: 'components' }) });
     return made;
   });
-  const { version, kcv, active_from } = key;
-  const details = detailsOf('operator', { purpose, version, kcv, active_from, ...(bytes && { from: 'components' }) });
-  await place.db.transaction((tx) => auditPlatform(tx, nowMs, 'key_rotated', details));
-  return key;
 }
 
 /**
@@ -81,10 +99,10 @@ export async function rotateKey(
  * sealed with `old`. Everything in the file is wrapped anew; the old KEK stays in it, for what the database holds under it.
  */
 export async function rotateKek(place: KeyPlace, old: KekSource | undefined): Promise<{ version: number; kcv: string }> {
-  const { db, source, now } = place;
+  const { source, now } = place;
   if (old === undefined && source.kind !== 'hsm')
     throw new OperatorError('set the new key-encryption key as usual, and the one in use as PINWARD_OLD_KEK, _FILE or _PASSPHRASE');
-  const kek = await changeKeyFile({ ...place, source: old ?? source }, async (file) => {
+  return changeKeyFile({ ...place, source: old ?? source }, async ({ file, record: recorded }) => {
     const { stored } = file;
     const next = await newKek(source, stored.kek.version + 1, stored.id);
     if (next.kek.kcv === stored.kek.kcv) throw new OperatorError('that is the key-encryption key in use');
@@ -112,11 +130,9 @@ export async function rotateKek(place: KeyPlace, old: KekSource | undefined): Pr
     }
     stored.kek = next.kek;
     stored.retired_keks = retired;
+    await recorded('key_rotated', { purpose: 'kek', version: next.kek.version, kcv: next.kek.kcv });
     return next.kek;
   });
-  const details = detailsOf('operator', { purpose: 'kek', version: kek.version, kcv: kek.kcv });
-  await db.transaction((tx) => auditPlatform(tx, now(), 'key_rotated', details));
-  return kek;
 }
 
 async function sealed(
@@ -131,39 +147,37 @@ async function sealed(
 
 /** Ends a version for good. Refused while it is active or pending, and while the database holds anything under it. */
 export async function destroyKey(place: KeyPlace, purpose: Purpose | 'kek', version: number): Promise<void> {
-  const nowMs = place.now();
-  const uses = await usesOf(place.db, purpose, version);
-  if (uses.length > 0) {
-    const how =
-      purpose === 'pin-verify'
-        ? 'they move when PINs are set or verified'
-        : purpose === 'cvv' || purpose === 'audit-head'
-          ? 'they cannot move'
-          : 'move them by: keys rewrap';
-    throw new OperatorError(
-      `${uses.map(([what, count]) => `${count} ${what}`).join(', ')} still need ${purpose} version ${version}; ${how}`,
-    );
-  }
-  await changeKeyFile(place, async (file) => {
-    if (purpose === 'kek') {
-      const retired = file.stored.retired_keks ?? [];
-      const one = retired.find((record) => record.version === version);
-      if (one === undefined) throw new OperatorError(`there is no retired KEK of version ${version}`);
-      await inHsm(place.source, one.hsm_label);
-      file.stored.retired_keks = retired.filter((record) => record !== one);
-      return;
-    }
-    const key = file.stored.keys.find((one) => one.purpose === purpose && one.version === version);
-    if (key === undefined) throw new OperatorError(`there is no ${purpose} key of version ${version}`);
-    const state = stateOf(key, file.stored.keys, nowMs);
-    if (state !== 'verify-only')
+  await requireUnused(place.db, purpose, version);
+  await changeKeyFile(place, async ({ file, record }) => {
+    const nowMs = place.now();
+    const { keys, retired_keks = [] } = file.stored;
+    const retired = retired_keks.find((one) => purpose === 'kek' && one.version === version);
+    const key = keys.find((one) => one.purpose === purpose && one.version === version);
+    if (purpose === 'kek' && retired === undefined) throw new OperatorError(`there is no retired KEK of version ${version}`);
+    if (purpose !== 'kek' && key === undefined) throw new OperatorError(`there is no ${purpose} key of version ${version}`);
+    const state = key && stateOf(key, keys, nowMs);
+    if (state !== undefined && state !== 'verify-only')
       throw new OperatorError(`${purpose} version ${version} is ${state}; only a key that is verify-only can be destroyed`);
-    await inHsm(place.source, key.hsm_label);
+    await record('key_destroyed', { purpose, version });
+    await inHsm(place.source, (retired ?? key)?.hsm_label);
+    if (retired !== undefined) file.stored.retired_keks = retired_keks.filter((one) => one !== retired);
+    if (key === undefined) return;
     delete key.wrapped;
     delete key.hsm_label;
     key.destroyed_at = new Date(nowMs).toISOString();
   });
-  await place.db.transaction((tx) => auditPlatform(tx, nowMs, 'key_destroyed', detailsOf('operator', { purpose, version })));
+}
+
+async function requireUnused(db: Queryable, purpose: Purpose | 'kek', version: number): Promise<void> {
+  const uses = await usesOf(db, purpose, version);
+  if (uses.length === 0) return;
+  const how =
+    purpose === 'pin-verify'
+      ? 'they move when PINs are set or verified'
+      : purpose === 'cvv' || purpose === 'audit-head'
+        ? 'they cannot move'
+        : 'move them by: keys rewrap';
+  throw new OperatorError(`${uses.map(([what, count]) => `${count} ${what}`).join(', ')} still need ${purpose} version ${version}; ${how}`);
 }
 
 async function inHsm(source: KekSource, label: string | undefined): Promise<void> {
