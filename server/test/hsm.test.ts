@@ -17,7 +17,7 @@ import { Secret } from '../src/secret.ts';
 import { buildServices } from '../src/services.ts';
 import { issuerOf } from './support/issuer.ts';
 import { pinBody } from './support/sandbox.ts';
-import { install, until } from './support/server-process.ts';
+import { ageKeys, install, until } from './support/server-process.ts';
 import { noHsm, noRemoteHsm, type RemoteHsm, remoteHsm, type SoftHsm, softHsm } from './support/soft-hsm.ts';
 import { cloneDatabase, merchantOf, TEST_TIME_MS } from './support/test-platform.ts';
 
@@ -192,8 +192,10 @@ describe('the platform on an HSM', { skip: noRemoteHsm }, () => {
     const listed = await installation.run(['keys', 'list']);
     assert.match(listed.stdout, /kek +1 +AES-256 +[0-9A-F]{6} +active +- +pinward-kek-1-/);
     assert.match(listed.stdout, /pin-verify +1 +HMAC-SHA-256 +[0-9A-F]{6} +active +0 d +pinward-pin-verify-1-/);
-    for (const args of [['rotate', 'pin-verify', '--active-in', '0'], ['rotate', 'kek'], ['rewrap'], ['destroy', 'kek', '1']])
+    for (const args of [['rotate', 'pin-verify', '--active-in', '0'], ['rotate', 'kek'], ['rewrap'], ['destroy', 'kek', '1']]) {
+      if (args[0] === 'destroy') ageKeys(installation);
       assert.equal((await installation.run(['keys', ...args])).status, 0, args.join(' '));
+    }
     assert.match(
       (await installation.run(['keys', 'export-components', 'pin-verify', '--out', join(scratch, 'shares')])).stderr,
       /was made in the HSM and cannot leave it/,

@@ -3,8 +3,10 @@ import { copyFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
+import { LOCKS } from '../src/db/advisory-locks.ts';
 import { destroyKey, type KeyPlace, rotateKey } from '../src/keys/administer.ts';
 import { readKeyFile } from '../src/keys/key-file.ts';
+import { until } from './support/server-process.ts';
 import { testKek } from './support/test-kek.ts';
 import { startPlatform, type TestPlatform } from './support/test-platform.ts';
 
@@ -65,5 +67,48 @@ describe('of a change of the key file', () => {
     }
     assert.deepEqual(readFileSync(place.keyFile), before);
     assert.equal((await readKeyFile(place.keyFile)).keys.filter(({ purpose }) => purpose === 'jwe').length, 1);
+  });
+});
+
+describe('a version that is superseded', () => {
+  const destroy = () => destroyKey(place, 'pin-verify', 1);
+
+  test('is not destroyed while a process may not have noticed', async () => {
+    await rotateKey(place, 'pin-verify', 10_000);
+    const rotatedAtMs = nowMs;
+    await assert.rejects(destroy(), /version 1 is active/);
+    for (const afterMs of [10_000, 29_000]) {
+      nowMs = rotatedAtMs + afterMs;
+      await assert.rejects(destroy(), /pin-verify version 1 may still be in use .*; try again in \d+ s$/);
+    }
+    nowMs = rotatedAtMs + 20_000;
+    await rotateKey(place, 'pin-verify', 0); // a third, which changes nothing for the first
+    nowMs = rotatedAtMs + 30_000;
+    await destroy();
+  });
+
+  test('is counted when nobody else changes the file any more, right before it ends', async () => {
+    await rotateKey(place, 'pin-verify', 0);
+    nowMs += 60_000;
+    let destroyed: Promise<void> | undefined;
+    await platform.db.session(async (other) => {
+      await other.query('hold', 'select pg_advisory_lock($1)', [LOCKS.keyFile]);
+      destroyed = destroy();
+      destroyed.catch(() => {});
+      await until('it waits for the file', async () => {
+        const [[waiting] = [0]] = await platform.db.query<[number]>(
+          'waiting',
+          `select count(*) from pg_locks where locktype = 'advisory' and not granted and database = (select oid from pg_database where datname = current_database())`,
+        );
+        return waiting > 0;
+      });
+      await platform.db.query(
+        'late-pin',
+        `insert into pins (merchant_id, card_no, version, prv, salt, key_version, envelope, channel, credential_id, set_at)
+         select merchant_id, card_no, 1, $1, $2, 1, 'ecb', 'merchant-api', 1, now() from cards where card_no = 'C202605220001'`,
+        [Buffer.alloc(32), Buffer.alloc(16)],
+      );
+    });
+    await assert.rejects(destroyed as Promise<void>, /1 PINs still need pin-verify version 1/);
   });
 });

@@ -17,7 +17,7 @@ import { Secret } from '../src/secret.ts';
 import { remoteMerchant, validPin } from './support/calls.ts';
 import { pinBlock } from './support/issuer.ts';
 import { addCards } from './support/more-cards.ts';
-import { type Installation, install, until } from './support/server-process.ts';
+import { ageKeys, type Installation, install, until } from './support/server-process.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'pinward-rotation-'));
 after(() => rmSync(scratch, { recursive: true, force: true }));
@@ -83,6 +83,8 @@ describe('on a platform that serves', () => {
     await refuses(installation, ['keys', 'destroy', 'pan-wrap', '3'], /there is no pan-wrap key of version 3/);
     assert.match(await succeeds(installation, ['keys', 'rewrap']), /rows are under the active keys now\n$/);
     assert.match(await succeeds(installation, ['keys', 'rewrap']), /^nothing to do/);
+    await refuses(installation, ['keys', 'destroy', 'jwe', '1'], /jwe version 1 may still be in use .*; try again in \d+ s$/m);
+    ageKeys(installation);
     for (const purpose of ['pan-wrap', 'pan-fingerprint', 'pin-verify', 'access-token', 'jwe'])
       assert.match(await succeeds(installation, ['keys', 'destroy', purpose, '1']), new RegExp(`^${purpose} version 1 is destroyed\n$`));
     await refuses(installation, ['keys', 'destroy', 'cvv', '1'], /6 cards still need cvv version 1; they cannot move$/m);
@@ -126,6 +128,7 @@ describe('on a platform that serves', () => {
     assert.equal(await verify(second.url, '142536'), 'match');
     await refuses(installation, ['keys', 'destroy', 'kek', '1'], /6 secrets, 2 issuers' keys still need kek version 1/, { env: next });
     await succeeds(installation, ['keys', 'rewrap'], { env: next });
+    ageKeys(installation);
     await succeeds(installation, ['keys', 'destroy', 'kek', '1'], { env: next });
     assert.equal((await remoteMerchant(second.url).setPin('902847')).code, 0);
     await second.stop('SIGTERM');

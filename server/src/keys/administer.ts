@@ -31,6 +31,11 @@ import { deleteComponents, insertComponent, lockComponents, usesOf } from './sto
 
 /** What operators do to keys. Each change is recorded in the platform's or the issuer's chain. */
 
+/** Every process has noticed a changed key file by then: it looks once a second, and opens what it finds. */
+export const NOTICED_WITHIN_MS = 10_000;
+/** And no statement that was begun with the old key is still under way: the database ends each after 10 s. */
+const SUPERSEDED_FOR_MS = NOTICED_WITHIN_MS + 10_000;
+
 /** Where the keys are, and what they can be changed with. */
 export interface KeyPlace {
   db: Database;
@@ -49,6 +54,8 @@ async function holdingKeyFile<T>(db: Database, work: (session: Queryable) => Pro
 
 interface KeyChange {
   file: OpenKeyFile;
+  /** Holds the lock on the key file. */
+  session: Queryable;
   /** To be called once, when nothing can be refused any more and nothing has been done that cannot be undone. */
   record(action: 'key_rotated' | 'key_destroyed', more: Record<string, unknown>): Promise<void>;
 }
@@ -63,6 +70,7 @@ async function changeKeyFile<T>({ db, keyFile, source, now }: KeyPlace, change: 
     const file = await openKeyFile(keyFile, source);
     const result = await change({
       file,
+      session,
       record: (action, more) => auditPlatform(session, now(), action, detailsOf('operator', more)),
     });
     await replaceKeyFile(keyFile, file.stored);
@@ -145,10 +153,12 @@ async function sealed(
   return wrapped.toString('base64');
 }
 
-/** Ends a version for good. Refused while it is active or pending, and while the database holds anything under it. */
+/**
+ * Ends a version for good. Refused while it is active or pending, for some seconds after, and while the database holds anything under
+ * it. The seconds must be over before it is counted, and nobody else changes the file meanwhile: so nothing comes after the count.
+ */
 export async function destroyKey(place: KeyPlace, purpose: Purpose | 'kek', version: number): Promise<void> {
-  await requireUnused(place.db, purpose, version);
-  await changeKeyFile(place, async ({ file, record }) => {
+  await changeKeyFile(place, async ({ file, session, record }) => {
     const nowMs = place.now();
     const { keys, retired_keks = [] } = file.stored;
     const retired = retired_keks.find((one) => purpose === 'kek' && one.version === version);
@@ -158,6 +168,13 @@ export async function destroyKey(place: KeyPlace, purpose: Purpose | 'kek', vers
     const state = key && stateOf(key, keys, nowMs);
     if (state !== undefined && state !== 'verify-only')
       throw new OperatorError(`${purpose} version ${version} is ${state}; only a key that is verify-only can be destroyed`);
+    await requireUnused(session, purpose, version);
+    const supersededAtMs = retired === undefined ? supersededAt(key as StoredKey, keys) : Date.parse(retired.created_at);
+    const waitMs = supersededAtMs + SUPERSEDED_FOR_MS - nowMs;
+    if (waitMs > 0)
+      throw new OperatorError(
+        `${purpose} version ${version} may still be in use where its successor was noticed late; try again in ${Math.ceil(waitMs / 1000)} s`,
+      );
     await record('key_destroyed', { purpose, version });
     await inHsm(place.source, (retired ?? key)?.hsm_label);
     if (retired !== undefined) file.stored.retired_keks = retired_keks.filter((one) => one !== retired);
@@ -166,6 +183,12 @@ export async function destroyKey(place: KeyPlace, purpose: Purpose | 'kek', vers
     delete key.hsm_label;
     key.destroyed_at = new Date(nowMs).toISOString();
   });
+}
+
+/** When the first of those after it became active. */
+function supersededAt({ purpose, version }: StoredKey, keys: StoredKey[]): number {
+  const later = keys.filter((one) => one.purpose === purpose && one.version > version);
+  return Math.min(...later.map((one) => Date.parse(one.active_from)));
 }
 
 async function requireUnused(db: Queryable, purpose: Purpose | 'kek', version: number): Promise<void> {

@@ -11,6 +11,7 @@ import {
   exportComponents,
   importComponent,
   type KeyPlace,
+  NOTICED_WITHIN_MS,
   rotateKek,
   rotateKey,
 } from '../keys/administer.ts';
@@ -32,8 +33,8 @@ import { Secret } from '../secret.ts';
 import { type OperatorPlatform, print, printTable, withPlatform } from './output.ts';
 
 const DAY_MS = 86_400_000;
-/** Longer than a process takes to notice a changed key file; a cluster whose files are copied by hand wants more. */
-const USUAL_DELAY_SECONDS = 10;
+/** A cluster whose files are copied by hand wants more. */
+const USUAL_DELAY_SECONDS = NOTICED_WITHIN_MS / 1000;
 
 const purposes = Object.keys(PURPOSES) as Purpose[];
 

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -214,4 +214,16 @@ export function childrenOf(pid: number): number[] {
     const [child, parent] = line.trim().split(/\s+/).map(Number);
     return parent === pid && child !== undefined ? [child] : [];
   });
+}
+
+/** Makes the keys of an installation older, so that those that were superseded just now may be destroyed. */
+export function ageKeys({ dataDir }: Pick<Installation, 'dataDir'>, ms = 60_000): void {
+  const path = join(dataDir, 'keys.json');
+  const before = (time: string): string => new Date(Date.parse(time) - ms).toISOString();
+  const file = JSON.parse(readFileSync(path, 'utf8')) as Record<'keys' | 'retired_keks', { created_at: string; active_from?: string }[]>;
+  for (const key of [...file.keys, ...(file.retired_keks ?? [])]) {
+    key.created_at = before(key.created_at);
+    if (key.active_from !== undefined) key.active_from = before(key.active_from);
+  }
+  writeFileSync(path, JSON.stringify(file));
 }
