@@ -6,7 +6,8 @@ import type { Config } from './config.ts';
 import { type Database, openDatabase, type Queryable } from './db/database.ts';
 import { type EmbeddedServer, openEmbedded } from './db/embedded.ts';
 import { migrate, requireSchema } from './db/migrate.ts';
-import { addMissingKeys, createKeyFile, type KekSource, KeyFileError, openKeyFile, writeNewFile } from './keys/key-file.ts';
+import { completeKeyFile } from './keys/administer.ts';
+import { createKeyFile, type KekSource, KeyFileError, openKeyFile, writeNewFile } from './keys/key-file.ts';
 import { type Keys, keysOf } from './keys/keys.ts';
 import { openHsm } from './keys/pkcs11.ts';
 import { seedSandbox } from './sandbox/seed.ts';
@@ -103,7 +104,7 @@ async function openKeys(config: Config, source: KekSource, db: Database): Promis
     if (config.mode === 'sandbox')
       await unlessThere(createKeyFile(config.keyFile, source, new Date(), { cvv: Buffer.from(SANDBOX_CVK, 'hex') }));
   }
-  if (config.mode === 'sandbox') await addMissingKeys(config.keyFile, source, new Date());
+  if (config.mode === 'sandbox') await completeKeyFile({ db, keyFile: config.keyFile, source, now: Date.now });
   const keys = keysOf(await openKeyFile(config.keyFile, source), Date.now);
   await db.query('install', 'insert into installation (mode, key_file_id) values ($1, $2) on conflict do nothing', [
     config.mode,

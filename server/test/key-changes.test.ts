@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { LOCKS } from '../src/db/advisory-locks.ts';
-import { destroyKey, type KeyPlace, rotateKey } from '../src/keys/administer.ts';
-import { readKeyFile } from '../src/keys/key-file.ts';
+import { completeKeyFile, destroyKey, type KeyPlace, rotateKey } from '../src/keys/administer.ts';
+import { readKeyFile, replaceKeyFile } from '../src/keys/key-file.ts';
 import { until } from './support/server-process.ts';
 import { testKek } from './support/test-kek.ts';
 import { startPlatform, type TestPlatform } from './support/test-platform.ts';
@@ -27,6 +27,26 @@ after(async () => {
   await platform.close();
   rmSync(scratch, { recursive: true, force: true });
 });
+
+/** Begins something that changes the key file while another holds it, lets the other do something, and gives what came of the first. */
+async function whileHeld<T>(begin: () => Promise<T>, other: () => Promise<unknown>): Promise<PromiseSettledResult<T>> {
+  let begun: Promise<T> | undefined;
+  await platform.db.session(async (session) => {
+    await session.query('hold', 'select pg_advisory_lock($1)', [LOCKS.keyFile]);
+    begun = begin();
+    begun.catch(() => {});
+    await until('it waits for the file', async () => {
+      const [[waiting] = [0]] = await platform.db.query<[number]>(
+        'waiting',
+        `select count(*) from pg_locks where locktype = 'advisory' and not granted and database = (select oid from pg_database where datname = current_database())`,
+      );
+      return waiting > 0;
+    });
+    await other();
+  });
+  const [settled] = await Promise.allSettled([begun as Promise<T>]);
+  return settled;
+}
 
 async function records(): Promise<[action: string, details: Record<string, unknown>][]> {
   const rows = await platform.db.query<[string, string]>(
@@ -90,25 +110,26 @@ describe('a version that is superseded', () => {
   test('is counted when nobody else changes the file any more, right before it ends', async () => {
     await rotateKey(place, 'pin-verify', 0);
     nowMs += 60_000;
-    let destroyed: Promise<void> | undefined;
-    await platform.db.session(async (other) => {
-      await other.query('hold', 'select pg_advisory_lock($1)', [LOCKS.keyFile]);
-      destroyed = destroy();
-      destroyed.catch(() => {});
-      await until('it waits for the file', async () => {
-        const [[waiting] = [0]] = await platform.db.query<[number]>(
-          'waiting',
-          `select count(*) from pg_locks where locktype = 'advisory' and not granted and database = (select oid from pg_database where datname = current_database())`,
-        );
-        return waiting > 0;
-      });
-      await platform.db.query(
+    const outcome = await whileHeld(destroy, () =>
+      platform.db.query(
         'late-pin',
         `insert into pins (merchant_id, card_no, version, prv, salt, key_version, envelope, channel, credential_id, set_at)
          select merchant_id, card_no, 1, $1, $2, 1, 'ecb', 'merchant-api', 1, now() from cards where card_no = 'C202605220001'`,
         [Buffer.alloc(32), Buffer.alloc(16)],
-      );
-    });
-    await assert.rejects(destroyed as Promise<void>, /1 PINs still need pin-verify version 1/);
+      ),
+    );
+    assert.match(outcome.status === 'rejected' ? outcome.reason.message : '', /^1 PINs still need pin-verify version 1/);
   });
+});
+
+test('keys for new purposes are added to the file as it is once nobody else changes it', async () => {
+  const whole = await readKeyFile(place.keyFile);
+  await replaceKeyFile(place.keyFile, { ...whole, keys: whole.keys.filter(({ purpose }) => purpose !== 'jwe') });
+  const renamed = { ...whole, kek: { ...whole.kek, version: 7 }, keys: whole.keys.filter(({ purpose }) => purpose !== 'jwe') };
+  const outcome = await whileHeld(
+    () => completeKeyFile(place),
+    () => replaceKeyFile(place.keyFile, renamed),
+  );
+  assert.deepEqual(outcome, { status: 'fulfilled', value: ['jwe'] });
+  assert.equal((await readKeyFile(place.keyFile)).kek.version, 7, 'what the other wrote is still there');
 });

@@ -8,6 +8,7 @@ import { findIssuerId, type IssuerKey, insertIssuerKey, issuerKeyIdentity } from
 import { OperatorError } from '../merchants/administer.ts';
 import { Secret } from '../secret.ts';
 import {
+  addMissingKeys,
   clearBytes,
   type ExpiryOrder,
   type KekSource,
@@ -76,6 +77,14 @@ async function changeKeyFile<T>({ db, keyFile, source, now }: KeyPlace, change: 
     await replaceKeyFile(keyFile, file.stored);
     return result;
   });
+}
+
+/**
+ * Adds keys for purposes that came with a newer version of the platform, and gives their names. They are not recorded: the file is
+ * completed before the schema may be.
+ */
+export function completeKeyFile({ db, keyFile, source, now }: KeyPlace): Promise<Purpose[]> {
+  return holdingKeyFile(db, () => addMissingKeys(keyFile, source, new Date(now())));
 }
 
 /**

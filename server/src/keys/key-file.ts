@@ -116,7 +116,7 @@ export async function createKeyFile(
   await writeNewFile(path, textOf(file));
 }
 
-/** Adds keys for purposes that came with a newer version of the platform, and gives their names. Nothing else changes. */
+/** For `completeKeyFile`, which sees to it that nobody else changes the file meanwhile. */
 export async function addMissingKeys(path: string, source: KekSource, now: Date): Promise<Purpose[]> {
   const file = await readKeyFile(path);
   const missing = missingPurposes(file);
@@ -207,7 +207,7 @@ function isStoredKey(key: StoredKey): boolean {
 }
 
 /** The purposes that the file has no key for: those that came with a newer version of the platform. */
-function missingPurposes(file: StoredKeyFile): Purpose[] {
+export function missingPurposes(file: StoredKeyFile): Purpose[] {
   return (Object.keys(PURPOSES) as Purpose[]).filter((purpose) => !file.keys.some((key) => key.purpose === purpose));
 }
 

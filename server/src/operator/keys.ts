@@ -6,6 +6,7 @@ import { readConfig } from '../config.ts';
 import { KEY_BYTES, type KeyAlgorithm } from '../crypto/key-check-value.ts';
 import {
   type ComponentTarget,
+  completeKeyFile,
   destroyKey,
   discardComponents,
   exportComponents,
@@ -16,9 +17,9 @@ import {
   rotateKey,
 } from '../keys/administer.ts';
 import {
-  addMissingKeys,
   createKeyFile,
   type ExpiryOrder,
+  missingPurposes,
   PURPOSES,
   type Purpose,
   readKeyFile,
@@ -79,9 +80,14 @@ async function initKeys(): Promise<void> {
     print(`made ${keyFile}\nKeep a copy: without it, and the key-encryption key, the database cannot be used.`);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-    const added = await addMissingKeys(keyFile, source, new Date());
-    if (added.length === 0) throw new OperatorError(`there is a key file at ${keyFile} already; nothing was changed`);
-    print(`added to ${keyFile}: ${added.join(', ')}`);
+    if (missingPurposes(await readKeyFile(keyFile)).length === 0)
+      throw new OperatorError(`there is a key file at ${keyFile} already; nothing was changed`);
+    const { db, close } = await openDatabaseOf(config);
+    try {
+      print(`added to ${keyFile}: ${(await completeKeyFile({ db, keyFile, source, now: Date.now })).join(', ') || 'nothing, others did'}`);
+    } finally {
+      await close();
+    }
   } finally {
     if (source.kind === 'hsm') await source.hsm.close();
   }
