@@ -11,6 +11,7 @@ import { ISSUER } from '../src/sandbox/world.ts';
 import { validPin } from './support/calls.ts';
 import { type IssuerHost, issuerOf, panOf, pinBlock } from './support/issuer.ts';
 import { pinBody } from './support/sandbox.ts';
+import { until } from './support/server-process.ts';
 import { intactChain } from './support/stored-pin.ts';
 import { type Merchant, merchantOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
 
@@ -52,6 +53,29 @@ describe('a PIN that was set', () => {
     assert.deepEqual((await issuer.call('POST', '/pin/unblock', { card_no: CARD })).data, { result: true });
     assert.equal((await status()).status, 'OK');
     assert.deepEqual((await issuer.verify('142536')).data, { result: 'match' });
+  });
+
+  test('is unblocked with a record of what was cleared, also where a try was written meanwhile', async () => {
+    const unblocked = await platform.db.transaction(async (tx) => {
+      await tx.query('hold', `update cards set pin_failed_tries = 3, pin_blocked_at = now() where card_no = '${CARD}'`);
+      const answer = issuer.call('POST', '/pin/unblock', { card_no: CARD });
+      await until('it waits for the card', async () => {
+        const [[waiting] = [0]] = await platform.db.query<[number]>(
+          'waiting',
+          `select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
+        );
+        return waiting > 0;
+      });
+      return { answer };
+    });
+    assert.equal((await unblocked.answer).code, 0);
+    const [[details] = ['']] = await platform.db.query<[string]>(
+      'unblocked',
+      `select details from audit_records where card_no = '${CARD}' and action = 'pin_unblocked' order by seq desc limit 1`,
+    );
+    const { blocked, failed_tries } = JSON.parse(details);
+    assert.deepEqual({ blocked, failed_tries }, { blocked: true, failed_tries: 3 });
+    assert.equal((await status()).status, 'OK');
   });
 
   test('is unblocked by setting it anew', async () => {

@@ -343,15 +343,23 @@ export async function countMalformed(
   return ofCard.length > 0 && ofKey.length > 0;
 }
 
-/** Clears tries and block of a card that has a PIN; the PIN stays. Locks the card. */
-export async function clearTries(tx: Queryable, merchantId: number, cardNo: string): Promise<{ cardholderNo: string } | undefined> {
-  const [row] = await tx.query<[string]>(
+/** Clears tries and block of a card that has a PIN; the PIN stays. Locks the card, and gives what was cleared as it was once locked. */
+export async function clearTries(
+  tx: Queryable,
+  merchantId: number,
+  cardNo: string,
+): Promise<{ cardholderNo: string; blocked: boolean; failedTries: number } | undefined> {
+  const [row] = await tx.query<[string, boolean, number]>(
     'clear-tries',
-    `update cards set pin_failed_tries = 0, pin_last_failure_at = null, pin_blocked_at = null
-      where merchant_id = $1 and card_no = $2 and pin_version > 0 returning cardholder_no`,
+    `with before as (
+       select merchant_id, card_no, pin_blocked_at is not null as blocked, pin_failed_tries from cards
+        where merchant_id = $1 and card_no = $2 and pin_version > 0 for update)
+     update cards c set pin_failed_tries = 0, pin_last_failure_at = null, pin_blocked_at = null
+       from before where c.merchant_id = before.merchant_id and c.card_no = before.card_no
+     returning c.cardholder_no, before.blocked, before.pin_failed_tries`,
     [merchantId, cardNo],
   );
-  return row && { cardholderNo: row[0] };
+  return row && { cardholderNo: row[0], blocked: row[1], failedTries: row[2] };
 }
 
 /** Stores what the issuer supplied of a cardholder; false if none of its merchants has this one. */

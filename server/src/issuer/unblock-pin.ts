@@ -11,9 +11,10 @@ export async function unblockPin({ db, clock }: Services, issuer: Issuer, cardNo
   await db.transaction(async (tx) => {
     const card = await findToVerify(tx, issuer, { cardNo }, undefined);
     if (card === undefined) throw new ApiError('cardMissing');
-    const { merchantId, blocked, failedTries } = card;
+    const { merchantId } = card;
     const cleared = await clearTries(tx, merchantId, cardNo);
     if (cleared === undefined) throw new ApiError('pinNotSet');
+    const { blocked, failedTries } = cleared;
     await auditCard(tx, merchantId, cardNo, now, 'pin_unblocked', detailsOf(origin, { blocked, failed_tries: failedTries }));
     await appendEvent(tx, merchantId, cardNo, 'Pin_unblocked', { card_no: cardNo, cardholder_no: cleared.cardholderNo, time: now }, now);
   });
