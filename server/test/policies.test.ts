@@ -3,6 +3,7 @@ import { after, before, beforeEach, describe, test } from 'node:test';
 import { changeMerchant } from '../src/merchants/administer.ts';
 import { explainPolicies } from '../src/operator/policy.ts';
 import { digitsOf, PIN_POLICIES, type PinPolicy, type PolicyMode, type PolicySettings, WEAK_BY } from '../src/pins/pin-policies.ts';
+import { forgetHistories } from '../src/pins/store.ts';
 import { issuerOf, panOf } from './support/issuer.ts';
 import { pinBody } from './support/sandbox.ts';
 import { install } from './support/server-process.ts';
@@ -170,5 +171,34 @@ describe('a merchant’s policy', () => {
     assert.equal(row?.[0], 3, 'no more is kept than is looked at');
     await demand({ history: 'off' });
     assert.equal((await set('902846')).code, 0);
+  });
+
+  test('history knows the PIN that was there when it was switched on, also once that is replaced, and no more than it looks at', async () => {
+    const kept = async () =>
+      (await platform.db.query<[number]>('versions-kept', `select version from pin_history where card_no = 'C202605220001' order by 1`))
+        .length;
+    await platform.db.script('delete from pin_history');
+    for (const pin of ['730581', '461927']) assert.equal((await set(pin)).code, 0);
+    assert.equal(await kept(), 0, 'nothing is remembered that no policy asks for');
+    await demand({ history: 'refuse' }, 2);
+    assert.equal((await set('249058')).code, 0);
+    assert.match((await set('461927')).msg, /it was used before$/);
+    assert.equal(await kept(), 2);
+    await demand({ history: 'refuse' }, 1);
+    assert.equal((await set('385017')).code, 0);
+    assert.equal(await kept(), 1, 'the one that is replaced is not among the last one');
+    assert.equal((await set('461927')).code, 0);
+  });
+
+  test('history that is switched off is forgotten by housekeeping, and that of other merchants is not', async () => {
+    await demand({ history: 'refuse' }, 2);
+    for (const pin of ['730581', '617204']) assert.equal((await set(pin)).code, 0);
+    assert.equal(await forgetHistories(platform.db), 0);
+    await platform.db.script(`insert into pin_history select 2, card_no, version, prv, salt, key_version from pin_history;
+      update merchants set pin_history = 3 where merchant_id = 2`);
+    await demand({ history: 'off' });
+    assert.equal(await forgetHistories(platform.db), 2);
+    assert.equal(await forgetHistories(platform.db), 0);
+    assert.deepEqual(await platform.db.query('left', 'select distinct merchant_id from pin_history'), [[2]]);
   });
 });

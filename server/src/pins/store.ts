@@ -99,7 +99,8 @@ export const WRITE_PINS = writeStatement('');
 
 /**
  * The same for sets that use up a `jti` or are remembered for the policy that looks back. A `jti` that was used fails the statement,
- * which leaves nothing behind: then those that shared it run again alone, and it is refused. Apart from the plain one, since every
+ * which leaves nothing behind: then those that shared it run again alone, and it is refused. The PIN that is replaced is remembered too,
+ * since it may be from before the policy was switched on; it is seen as it was before this statement. Apart from the plain one, since every
  * table that a statement could write costs it time, also where it writes none of its rows.
  */
 const WRITE_PINS_AND_MORE = writeStatement(`, used as (
@@ -108,6 +109,10 @@ const WRITE_PINS_AND_MORE = writeStatement(`, used as (
 ), remembered as (
   insert into pin_history (merchant_id, card_no, version, prv, salt, key_version)
   select merchant_id, card_no, pin_version, prv, salt, key_version from head where keep > 0
+  union all
+  select p.merchant_id, p.card_no, p.version, p.prv, p.salt, p.key_version from head join pins p using (merchant_id, card_no)
+   where keep > 0 and p.version > head.pin_version - keep
+  on conflict do nothing
 ), forgotten as (
   delete from pin_history h using head
    where keep > 0 and h.merchant_id = head.merchant_id and h.card_no = head.card_no and h.version <= head.pin_version - keep
@@ -192,6 +197,25 @@ async function findPersonal(db: Database, merchantId: number, cardholderNo: stri
 /** Forgets numbers that no envelope could use any more. */
 export async function forgetUsedJtis(db: Database, nowMs: number): Promise<void> {
   await db.query('forget-jtis', 'delete from used_jtis where expires_at < to_timestamp($1::bigint / 1000.0)', [nowMs]);
+}
+
+const HISTORIES_AT_ONCE = 10_000;
+
+/**
+ * Forgets earlier PINs where the merchant's policy looks back no more, some at a time; gives how many. Not when it is switched off: processes
+ * go on remembering until they have noticed. `lateral` and the order make it one look at the index a merchant, and no pass over all histories; of two
+ * processes each takes what the other leaves.
+ */
+export async function forgetHistories(db: Database): Promise<number> {
+  const gone = await db.query(
+    'forget-histories',
+    `delete from pin_history where ctid = any(array(
+       select h.ctid from merchants m
+        cross join lateral (select ctid from pin_history h where h.merchant_id = m.merchant_id order by card_no, version limit ${HISTORIES_AT_ONCE} for update skip locked) h
+        where m.pin_history = 0 limit ${HISTORIES_AT_ONCE}))
+     returning 1`,
+  );
+  return gone.length;
 }
 
 /**
