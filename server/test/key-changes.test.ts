@@ -6,6 +6,9 @@ import { after, before, beforeEach, describe, test } from 'node:test';
 import { LOCKS } from '../src/db/advisory-locks.ts';
 import { completeKeyFile, destroyKey, type KeyPlace, rotateKey } from '../src/keys/administer.ts';
 import { readKeyFile, replaceKeyFile } from '../src/keys/key-file.ts';
+import { rewrap } from '../src/keys/rewrap.ts';
+import { readStale } from '../src/keys/store.ts';
+import { secretIdentity } from '../src/merchants/store.ts';
 import { until } from './support/server-process.ts';
 import { testKek } from './support/test-kek.ts';
 import { startPlatform, type TestPlatform } from './support/test-platform.ts';
@@ -132,4 +135,58 @@ test('keys for new purposes are added to the file as it is once nobody else chan
   );
   assert.deepEqual(outcome, { status: 'fulfilled', value: ['jwe'] });
   assert.equal((await readKeyFile(place.keyFile)).kek.version, 7, 'what the other wrote is still there');
+});
+
+test('rewrap locks nothing while it wraps, leaves a value that changed meanwhile for the next round, and walks tables along their keys', async () => {
+  const { keys, db } = platform;
+  await db.script(`insert into cardholders (merchant_id, cardholder_no, cardholder_unique_no, status)
+    select 1, 'U' || i, 'U' || i, 'Approved' from generate_series(1, 5000) i`);
+  await db.session((session) => session.script('vacuum analyze cardholders'));
+  const other = await keys.kek.wrap(Buffer.from('changed-meanwhile'), secretIdentity('sandbox_api_key'));
+  let wraps = 0;
+  const next = {
+    ...keys,
+    pan: keys.pan,
+    panFingerprint: keys.panFingerprint,
+    kek: {
+      version: 2,
+      unwrap: keys.kek.unwrap,
+      async wrap(plain: Uint8Array, identity: string) {
+        wraps++;
+        await db.query('touch-gate', 'update gate_version set version = version');
+        if (identity === secretIdentity('sandbox_api_key') && plain.length !== 17)
+          await db.query('change', `update credentials set secret_wrapped = $1 where api_key = 'sandbox_api_key'`, [other]);
+        const wrapped = await keys.kek.wrap(plain, identity);
+        wrapped.writeUInt16BE(2);
+        return wrapped;
+      },
+    },
+  };
+  const plans: string[] = [];
+  const explained: typeof db = {
+    ...db,
+    async query(name, text, values) {
+      if (name.startsWith('read-stale')) plans.push(...(await db.query<[string]>(`explain-${name}`, `explain ${text}`, values)).flat());
+      return db.query(name, text, values);
+    },
+  };
+  const [[rows] = [0]] = await db.query<[number]>('rows', 'select (select count(*) from credentials) + (select count(*) from issuer_keys)');
+  assert.equal(
+    await rewrap(
+      explained,
+      next,
+      () => nowMs,
+      () => {},
+    ),
+    rows,
+  );
+  assert.equal(wraps, rows + 1, 'one was made anew');
+  const [[secret] = [Buffer.alloc(0)]] = await db.query<[Buffer]>(
+    'secret',
+    `select secret_wrapped from credentials where api_key = 'sandbox_api_key'`,
+  );
+  secret.writeUInt16BE(1);
+  assert.equal((await keys.kek.unwrap(secret, secretIdentity('sandbox_api_key'))).toString(), 'changed-meanwhile');
+  assert.ok(await readStale(explained, 'cardholders', 2, ['U1']));
+  assert.match(plans.at(-3) ?? '', /Index Scan using cardholders_cardholder_no_key/, plans.join('\n'));
 });

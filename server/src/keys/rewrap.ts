@@ -10,14 +10,14 @@ import {
   countStale,
   countStaleCards,
   type Holder,
-  lockStale,
   lockStaleCards,
+  readStale,
   type StaleCard,
   storeRewrapped,
   storeRewrappedCards,
 } from './store.ts';
 
-/** Rows in one transaction: their cards are locked for as long, some ten milliseconds. */
+/** Rows in one transaction: cards are locked for as long, some ten milliseconds. */
 const BATCH = 250;
 /** Before looking again for what others had locked. */
 const PAUSE_MS = 50;
@@ -29,13 +29,15 @@ export interface RewrapProgress {
   secondsLeft: number;
 }
 
+type HolderToMove = [table: Holder, version: number, rewrapOne: (key: string[], wrapped: Buffer) => Promise<Buffer>];
+
 /**
  * Moves what can be moved to the active versions: secrets and issuers' keys to the KEK, PANs, their fingerprints and personal data
  * to theirs. PIN reference values cannot be moved without their PINs. Every row carries its version, so that a run that was
  * killed goes on where it was, and PINs are set meanwhile: what is locked is left for the next round, never waited for.
  */
 export async function rewrap(db: Database, keys: Keys, now: () => number, report: (progress: RewrapProgress) => void): Promise<number> {
-  const holders: [table: Holder, version: number, rewrapOne: (key: string[], wrapped: Buffer) => Promise<Buffer>][] = [
+  const holders: HolderToMove[] = [
     ['credentials', keys.kek.version, ([apiKey = ''], wrapped) => underKek(keys, wrapped, secretIdentity(apiKey))],
     [
       'issuer_keys',
@@ -57,20 +59,27 @@ export async function rewrap(db: Database, keys: Keys, now: () => number, report
     const perSecond = done / Math.max(0.001, (performance.now() - startedAt) / 1000);
     report({ done, total, perSecond, secondsLeft: (total - done) / perSecond });
   };
-  for (const [table, version, rewrapOne] of holders) {
-    while ((await countStale(db, table, version)) > 0) {
-      const moved = await db.transaction(async (tx) => {
-        const rows = await lockStale(tx, table, version, BATCH);
-        for (const { key, wrapped } of rows) await storeRewrapped(tx, table, key, await rewrapOne(key, wrapped));
-        return rows.length;
-      });
-      if (moved === 0) await sleep(PAUSE_MS);
-      else advance(moved);
-    }
-  }
+  for (const holder of holders) await rewrapHolder(db, holder, advance);
   await rewrapCards(db, keys, versions, advance);
   if (done > 0) await db.transaction((tx) => auditPlatform(tx, now(), 'keys_rewrapped', detailsOf('operator', { rows: done })));
   return done;
+}
+
+/** The new wraps are made before anything is locked: the KEK may be in an HSM, and changed credentials hold up all who move the gate. */
+async function rewrapHolder(db: Database, [table, version, rewrapOne]: HolderToMove, advance: (rows: number) => void): Promise<void> {
+  while ((await countStale(db, table, version)) > 0) {
+    let after: string[] | undefined;
+    for (;;) {
+      const stale = await readStale(db, table, version, after);
+      const last = stale.at(-1);
+      if (last === undefined) break;
+      after = last.key;
+      const rows = [];
+      for (const row of stale) rows.push({ ...row, moved: await rewrapOne(row.key, row.wrapped) });
+      advance(await storeRewrapped(db, table, rows));
+    }
+    await sleep(PAUSE_MS);
+  }
 }
 
 async function rewrapCards(

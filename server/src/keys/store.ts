@@ -3,12 +3,12 @@ import type { Queryable } from '../db/database.ts';
 /** The version that a wrapped value names, in SQL: its first two bytes. */
 const versionOf = (column: string): string => `(get_byte(${column}, 0) * 256 + get_byte(${column}, 1))`;
 
-/** What the database holds under keys: which rows need a version, and which are to move to another. */
+/** What the database holds under keys: which rows are to move to another version. The key is a unique index's, along which they are walked. */
 const HOLDERS = {
-  credentials: { key: ['api_key'], column: 'secret_wrapped' },
-  issuer_keys: { key: ['issuer_id', 'kind', 'label'], column: 'key_wrapped' },
-  key_components: { key: ['target', 'share'], column: 'wrapped' },
-  cardholders: { key: ['cardholder_no'], column: 'personal_wrapped' },
+  credentials: { key: { api_key: 'text' }, column: 'secret_wrapped' },
+  issuer_keys: { key: { issuer_id: 'int', kind: 'text', label: 'text' }, column: 'key_wrapped' },
+  key_components: { key: { target: 'text', share: 'smallint' }, column: 'wrapped' },
+  cardholders: { key: { cardholder_no: 'text' }, column: 'personal_wrapped' },
 } as const;
 
 /** Tables of few rows, or with one wrapped value a row and nothing that hangs on it. */
@@ -27,21 +27,41 @@ export interface StaleRow {
   wrapped: Buffer;
 }
 
-/** Some rows whose value is under an older version, locked. Those that somebody else has locked are left for the next time. */
-export async function lockStale(tx: Queryable, table: Holder, version: number, most: number): Promise<StaleRow[]> {
+/** In the statement, so that the planner knows that it is few and walks the index. */
+const STALE_AT_ONCE = 250;
+
+/** The next rows behind one, in the order of the key, whose value is under an older version. Not locked: see `storeRewrapped`. */
+export async function readStale(db: Queryable, table: Holder, version: number, after: string[] | undefined): Promise<StaleRow[]> {
   const { key, column } = HOLDERS[table];
-  const rows = await tx.query<[...string[], Buffer]>(
-    `lock-stale-${table}`,
-    `select ${key.map((name) => `${name}::text`).join(', ')}, ${column} from ${table} where ${versionOf(column)} < $1 limit $2 for update skip locked`,
-    [version, most],
+  const names = Object.keys(key);
+  const behind = after && `and (${names.join(', ')}) > (${names.map((_, i) => `$${i + 2}`).join(', ')})`;
+  const rows = await db.query<[...string[], Buffer]>(
+    `read-stale-${table}${after ? '-behind' : ''}`,
+    `select ${names.map((name) => `${name}::text`).join(', ')}, ${column} from ${table}
+      where ${versionOf(column)} < $1 ${behind ?? ''} order by ${names.join(', ')} limit ${STALE_AT_ONCE}`,
+    [version, ...(after ?? [])],
   );
   return rows.map((row) => ({ key: row.slice(0, -1) as string[], wrapped: row.at(-1) as Buffer }));
 }
 
-export async function storeRewrapped(tx: Queryable, table: Holder, key: string[], wrapped: Buffer): Promise<void> {
-  const { key: names, column } = HOLDERS[table];
-  const where = names.map((name, i) => `${name}::text = $${i + 2}`).join(' and ');
-  await tx.query(`store-rewrapped-${table}`, `update ${table} set ${column} = $1 where ${where}`, [wrapped, ...key]);
+/**
+ * Puts new wraps in the place of those that they were made of, in one statement, and gives how many. A row that holds another value by now,
+ * or that somebody has locked, is left as it is.
+ */
+export async function storeRewrapped(db: Queryable, table: Holder, rows: (StaleRow & { moved: Buffer })[]): Promise<number> {
+  const { key, column } = HOLDERS[table];
+  const names = Object.keys(key);
+  const arrays = Object.values(key).map((type, i) => `$${i + 3}::${type}[]`);
+  const same = names.map((name) => `t.${name} = m.${name}`).join(' and ');
+  const stored = await db.query(
+    `store-rewrapped-${table}`,
+    `with m as (
+       select m.* from unnest($1::bytea[], $2::bytea[], ${arrays.join(', ')}) as m (old, moved, ${names.join(', ')})
+         join ${table} t on ${same} and t.${column} = m.old for update of t skip locked)
+     update ${table} t set ${column} = m.moved from m where ${same} and t.${column} = m.old returning 1`,
+    [rows.map(({ wrapped }) => wrapped), rows.map(({ moved }) => moved), ...names.map((_, i) => rows.map((row) => row.key[i]))],
+  );
+  return stored.length;
 }
 
 const STALE_CARD = `pan_wrapped is not null and (${versionOf('pan_wrapped')} < $1 or pan_fingerprint_version < $2)`;
