@@ -1,5 +1,5 @@
 /** Writes the documents that are made from the program itself: npm run generate. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buildApp } from '../src/app.ts';
@@ -10,6 +10,7 @@ import { buildServices } from '../src/services.ts';
 import { documentUrl, generatedDocuments } from './support/documents.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'pinward-docs-'));
+chmodSync(scratch, 0o711); // as in run.ts: as root, PostgreSQL's user is to reach what is below
 const config = readConfig({ PINWARD_DATA_DIR: join(scratch, 'data') });
 const platform = await openPlatform(config);
 const app = await buildApp(buildServices({ config, clock: Date.now, log: createLog('silent'), db: platform.db, keys: platform.keys }));
