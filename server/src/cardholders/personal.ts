@@ -1,5 +1,6 @@
 import { ApiError } from '../errors.ts';
 import type { Keys } from '../keys/keys.ts';
+import { readUtcDate } from '../utc-time.ts';
 import { personalIdentity } from './store.ts';
 
 /** What the PIN policies look at. */
@@ -12,7 +13,7 @@ export interface Personal {
 
 /** The form in which they are stored; null without either. Errors: 1004 on `birth_date`. */
 export function wrapPersonal(keys: Keys, cardholderNo: string, { birthDate, phone }: Personal): Buffer | null {
-  if (birthDate !== undefined && !isDate(birthDate)) throw new ApiError('invalidParameter', { field: 'birth_date' });
+  if (birthDate !== undefined && readUtcDate(birthDate) === undefined) throw new ApiError('invalidParameter', { field: 'birth_date' });
   if (birthDate === undefined && phone === undefined) return null;
   const clear = Buffer.from(JSON.stringify({ birth_date: birthDate, phone }), 'utf8');
   try {
@@ -20,10 +21,4 @@ export function wrapPersonal(keys: Keys, cardholderNo: string, { birthDate, phon
   } finally {
     clear.fill(0);
   }
-}
-
-/** Date.parse takes 30 February for 2 March: what it read must be what was written. */
-function isDate(text: string): boolean {
-  const ms = Date.parse(`${text}T00:00:00Z`);
-  return !Number.isNaN(ms) && new Date(ms).toISOString().startsWith(text);
 }

@@ -1,5 +1,6 @@
 import Type from 'typebox';
 import { ApiError } from '../errors.ts';
+import { readUtcTime } from '../utc-time.ts';
 
 const DAY_MS = 86_400_000;
 const LONGEST_RANGE_MS = 90 * DAY_MS;
@@ -60,9 +61,7 @@ function readTimezone(given: string | undefined): number {
 
 function readTime(given: string, field: string, offsetMs: number): { ms: number; isDate: boolean } {
   const match = /^(\d{4}-\d{2}-\d{2})(?: (\d{2}:\d{2}:\d{2}))?$/.exec(given);
-  const iso = `${match?.[1]}T${match?.[2] ?? '00:00:00'}.000Z`;
-  const local = match === null ? Number.NaN : Date.parse(iso);
-  // Date.parse takes 30 February for 2 March: what it read must be what was written.
-  if (Number.isNaN(local) || new Date(local).toISOString() !== iso) throw new ApiError('invalidParameter', { field });
+  const local = readUtcTime(`${match?.[1]}T${match?.[2] ?? '00:00:00'}.000Z`);
+  if (local === undefined) throw new ApiError('invalidParameter', { field });
   return { ms: local - offsetMs, isDate: match?.[2] === undefined };
 }

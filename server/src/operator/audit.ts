@@ -6,6 +6,7 @@ import { signAuditHeads } from '../audit/sign-heads.ts';
 import { atOneMoment } from '../audit/store.ts';
 import { verifyAudit } from '../audit/verify-audit.ts';
 import { OperatorError } from '../merchants/administer.ts';
+import { readUtcDate } from '../utc-time.ts';
 import { print, withPlatform } from './output.ts';
 
 export function addAuditCommands(program: Command): void {
@@ -55,8 +56,7 @@ export function addAuditCommands(program: Command): void {
 }
 
 function readDate(given: string): number {
-  const ms = Date.parse(`${given}T00:00:00Z`);
-  if (Number.isNaN(ms) || !new Date(ms).toISOString().startsWith(given) || given.length !== 10)
-    throw new InvalidArgumentError('That is no date.');
+  const ms = readUtcDate(given);
+  if (ms === undefined) throw new InvalidArgumentError('That is no date.');
   return ms;
 }

@@ -15,6 +15,7 @@ import { PIN_ENVELOPES, type PinEnvelope } from '../pins/pin-envelope.ts';
 import { PIN_POLICIES, type PolicySettings } from '../pins/pin-policies.ts';
 import type { PinRuns } from '../pins/pin-policy.ts';
 import { Secret } from '../secret.ts';
+import { readUtcTime } from '../utc-time.ts';
 import { print, printTable, withPlatform } from './output.ts';
 
 export function addMerchantCommands(program: Command): void {
@@ -175,10 +176,9 @@ function readActions(given: string): string[] {
 }
 
 function readTime(given: string): number {
-  const ms = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2})?Z$/.test(given) ? Date.parse(given) : Number.NaN;
-  // Date.parse takes 31 February for 3 March: what it read must be what was written.
-  if (Number.isNaN(ms) || !new Date(ms).toISOString().startsWith(given.slice(0, 16)))
-    throw new InvalidArgumentError('That is no ISO 8601 time in UTC.');
+  const [, minute, seconds = ':00'] = /^(\d{4}-\d{2}-\d{2}T\d{2}:\d{2})(:\d{2})?Z$/.exec(given) ?? [];
+  const ms = readUtcTime(`${minute}${seconds}.000Z`);
+  if (ms === undefined) throw new InvalidArgumentError('That is no ISO 8601 time in UTC.');
   return ms;
 }
 
