@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import type { Worker } from 'node:worker_threads';
 import pino from 'pino';
 import { buildApp } from '../src/app.ts';
 import { readConfig } from '../src/config.ts';
@@ -77,6 +79,27 @@ describe('a token', { skip: noHsm }, () => {
     await hsm.destroy('b');
     await assert.rejects(hsm.held('b').mac(Buffer.alloc(1)), /has no key b/);
     await hsm.destroy('b'); // as after a crash between the token and the file
+  });
+
+  test('is reached by another worker after one has died, whose calls fail at once', async () => {
+    const workers: Worker[] = [];
+    const onWorker = (message: unknown) => void workers.push((message as { worker: Worker }).worker);
+    subscribe('worker_threads', onWorker);
+    await hsm.close(); // one at a time in a process: the module is shared
+    const soon = await openHsm({ ...soft.config }).catch(() => undefined);
+    unsubscribe('worker_threads', onWorker);
+    assert.ok(soon, 'it opens');
+    try {
+      await soon.makeKey('lives');
+      const value = await soon.checkValue('lives');
+      const lost = soon.checkValue('lives');
+      void workers[0]?.terminate();
+      await assert.rejects(lost, (error: Error) => soon.isGone(error));
+      assert.equal(await until('it is back', () => soon.checkValue('lives').catch(() => undefined)), value);
+    } finally {
+      await soon.close();
+      hsm = await openHsm(soft.config);
+    }
   });
 
   test('holds the KEK and the PIN verify key of a key file: neither is in it, and it opens nowhere else', async () => {

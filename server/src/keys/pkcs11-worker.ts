@@ -12,7 +12,7 @@ const HMAC_BYTES = 32;
 const KEY_BYTES = 32;
 
 const port = parentPort as NonNullable<typeof parentPort>;
-const { module, token, pin } = workerData as HsmWorkerData;
+const { module, token, pin, again } = workerData as HsmWorkerData;
 
 class TokenError extends Error {}
 
@@ -49,7 +49,14 @@ function connect(): string {
     cryptoki = loaded;
   }
   const c = cryptoki;
-  c.C_Initialize({ flags: p.CKF_OS_LOCKING_OK }); // without it parallel calls corrupt the heap
+  try {
+    c.C_Initialize({ flags: p.CKF_OS_LOCKING_OK }); // without it parallel calls corrupt the heap
+  } catch (error) {
+    // The module is the process's: a worker that died has left it open, with sessions that nobody has any more.
+    if (!again || codeOf(error) !== p.CKR_CRYPTOKI_ALREADY_INITIALIZED) throw error;
+    c.C_Finalize();
+    c.C_Initialize({ flags: p.CKF_OS_LOCKING_OK });
+  }
   const slots = c.C_GetSlotList(true);
   const known = slots.map((handle) => ({ handle, label: c.C_GetTokenInfo(handle).label.trim(), number: numberOf(handle) }));
   const found = known.find(({ label, number }) => (typeof token === 'number' ? number === token : label === token));

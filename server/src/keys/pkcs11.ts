@@ -54,6 +54,8 @@ export interface HsmRequest {
 }
 export type HsmAnswer = { id: number; value: Uint8Array } | { id: number; fault: string; gone: boolean };
 export interface HsmWorkerData {
+  /** In the place of a worker that died. */
+  again: boolean;
   module: string;
   token: string | number;
   pin: string;
@@ -62,6 +64,7 @@ export interface HsmWorkerData {
 /** A call that takes longer met an HSM that hangs: the caller is not kept. */
 const CALL_TIMEOUT_MS = 5_000;
 const START_TIMEOUT_MS = 20_000;
+const RESTART_EVERY_MS = 500;
 const MOST_WAITING = 10_000;
 const KCV_BYTES = 3;
 const SALT_BYTES = 16;
@@ -71,51 +74,83 @@ const NOTHING = Buffer.alloc(0);
 /**
  * Opens the token. Every PKCS#11 call runs in a worker thread, also those that are slow while an HSM starts or fails, so that the
  * event loop never waits for one. A token that goes away fails its calls at once; the worker reaches for it again with later
- * calls, at most twice a second, and goes on when it is back.
+ * calls, at most twice a second, and goes on when it is back. So does a worker that died: the next calls start another.
  */
 export async function openHsm(config: HsmConfig): Promise<Hsm> {
   // A worker is plain Node, also where this file runs from source: there it takes the built one.
   const workerFile = import.meta.url.endsWith('.ts') ? '../../dist/keys/pkcs11-worker.js' : './pkcs11-worker.js';
-  const workerData: HsmWorkerData = { module: config.module, token: config.token, pin: config.pin.expose() };
-  const worker = new Worker(new URL(workerFile, import.meta.url), { workerData });
-  const report = await new Promise<string>((resolve, reject) => {
-    const timer = setTimeout(() => reject(new HsmError(`the PKCS#11 module ${config.module} does not answer`)), START_TIMEOUT_MS);
-    worker.once('message', (first: { report: string } | { fault: string }) => {
-      clearTimeout(timer);
-      if ('report' in first) resolve(first.report);
-      else reject(new HsmError(first.fault));
-    });
-    worker.once('error', reject);
-  }).catch(async (error: unknown) => {
-    await worker.terminate();
-    throw error;
-  });
-
+  const workerData = { module: config.module, token: config.token, pin: config.pin.expose() };
   const waiting = new Map<number, { resolve: (value: Buffer) => void; reject: (error: Error) => void }>();
   let calls = 0;
-  worker.unref(); // calls keep the process up, an idle token does not
-  worker.on('message', (answer: HsmAnswer) => {
-    const call = waiting.get(answer.id);
-    if (call === undefined) return;
-    waiting.delete(answer.id);
-    if (waiting.size === 0) worker.unref();
-    if ('value' in answer) call.resolve(Buffer.from(answer.value.buffer, answer.value.byteOffset, answer.value.byteLength));
-    else call.reject(new HsmError(answer.fault, answer.gone));
+  /** Callers that have neither answer nor refusal yet; they keep the process up, an idle token or one that hangs does not. */
+  let awaited = 0;
+  let worker: Worker | undefined;
+  let startedAtMs = 0;
+  let closed = false;
+
+  /** `first` is told what the worker says of the token, or that it died before. A worker that dies takes its calls along. */
+  function start(first: { report: (text: string) => void; fault: (error: Error) => void }): Worker {
+    const again = startedAtMs > 0;
+    const started = new Worker(new URL(workerFile, import.meta.url), { workerData: { ...workerData, again } satisfies HsmWorkerData });
+    startedAtMs = performance.now();
+    let reason = 'it ended';
+    started.on('message', (answer: HsmAnswer | { report: string } | { fault: string }) => {
+      if ('report' in answer) first.report(answer.report);
+      else if (!('id' in answer)) first.fault(new HsmError(answer.fault));
+      else {
+        const call = waiting.get(answer.id);
+        waiting.delete(answer.id);
+        if ('value' in answer) call?.resolve(Buffer.from(answer.value.buffer, answer.value.byteOffset, answer.value.byteLength));
+        else call?.reject(new HsmError(answer.fault, answer.gone));
+      }
+    });
+    started.on('error', (error) => {
+      reason = error.message;
+    });
+    started.on('exit', () => {
+      worker = undefined;
+      const error = new HsmError(`the PKCS#11 worker failed: ${reason}`, true);
+      first.fault(error);
+      for (const call of waiting.values()) call.reject(error);
+      waiting.clear();
+    });
+    worker = started;
+    return started;
+  }
+
+  const report = await new Promise<string>((resolve, reject) => {
+    const timer = setTimeout(() => reject(new HsmError(`the PKCS#11 module ${config.module} does not answer`)), START_TIMEOUT_MS);
+    const settled = <T>(settle: (value: T) => void) => {
+      return (value: T): void => {
+        clearTimeout(timer);
+        settle(value);
+      };
+    };
+    start({ report: settled(resolve), fault: settled(reject) });
+  }).catch(async (error: unknown) => {
+    await worker?.terminate();
+    throw error;
   });
-  worker.on('error', (error) => {
-    for (const call of waiting.values()) call.reject(new HsmError(`the PKCS#11 worker failed: ${error.message}`, true));
-    waiting.clear();
-  });
+  worker?.unref();
+
+  /** The worker that is there, or a new one in the place of one that died, at most twice a second. It reaches for the token by itself. */
+  function living(): Worker | undefined {
+    if (worker !== undefined || closed || performance.now() - startedAtMs < RESTART_EVERY_MS) return worker;
+    const started = start({ report: () => {}, fault: () => {} });
+    started.unref();
+    return started;
+  }
 
   function ask(op: HsmRequest['op'], label: string, given: Uint8Array = NOTHING): Promise<Buffer> {
     if (waiting.size >= MOST_WAITING) return Promise.reject(new HsmError('the HSM is busy', true));
+    const asked = living();
+    if (asked === undefined) return Promise.reject(new HsmError('the PKCS#11 worker is being started again', true));
     const id = calls++;
     const data = new Uint8Array(given); // of its own, since it moves over and is wiped there
-    return new Promise<Buffer>((resolve, reject) => {
-      const timer = setTimeout(() => {
-        // It stays counted until the worker lets go of it, so that what an HSM that hangs keeps is bounded.
-        reject(new HsmError('the HSM does not answer', true));
-      }, CALL_TIMEOUT_MS);
+    if (awaited++ === 0) asked.ref();
+    const answered = new Promise<Buffer>((resolve, reject) => {
+      // Then it stays in `waiting` until the worker lets go of it, so that what an HSM that hangs keeps is bounded.
+      const timer = setTimeout(() => reject(new HsmError('the HSM does not answer', true)), CALL_TIMEOUT_MS);
       waiting.set(id, {
         resolve(value) {
           clearTimeout(timer);
@@ -126,8 +161,10 @@ export async function openHsm(config: HsmConfig): Promise<Hsm> {
           reject(error);
         },
       });
-      if (waiting.size === 1) worker.ref();
-      worker.postMessage({ id, op, label, data, deadlineMs: Date.now() + CALL_TIMEOUT_MS } satisfies HsmRequest, [data.buffer]);
+      asked.postMessage({ id, op, label, data, deadlineMs: Date.now() + CALL_TIMEOUT_MS } satisfies HsmRequest, [data.buffer]);
+    });
+    return answered.finally(() => {
+      if (--awaited === 0) worker?.unref();
     });
   }
 
@@ -169,8 +206,9 @@ export async function openHsm(config: HsmConfig): Promise<Hsm> {
     },
     isGone: (error) => error instanceof HsmError && error.gone,
     async close() {
-      await ask('close', '').catch(() => {}); // one that is gone cannot say goodbye
-      await worker.terminate();
+      if (worker !== undefined) await ask('close', '').catch(() => {}); // one that is gone cannot say goodbye
+      closed = true;
+      await worker?.terminate();
     },
   };
 }
