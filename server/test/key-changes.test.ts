@@ -3,11 +3,14 @@ import { copyFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
+import { personalIdentity, shareTokenIdentity } from '../src/cardholders/store.ts';
+import { addressIdentity } from '../src/cards/application-store.ts';
 import { LOCKS } from '../src/db/advisory-locks.ts';
 import { completeKeyFile, destroyKey, type KeyPlace, rotateKey } from '../src/keys/administer.ts';
-import { readKeyFile, replaceKeyFile } from '../src/keys/key-file.ts';
+import { openKeyFile, readKeyFile, replaceKeyFile } from '../src/keys/key-file.ts';
+import { keysOf } from '../src/keys/keys.ts';
 import { rewrap } from '../src/keys/rewrap.ts';
-import { readStale } from '../src/keys/store.ts';
+import { readStale, usesOf } from '../src/keys/store.ts';
 import { secretIdentity } from '../src/merchants/store.ts';
 import { until } from './support/server-process.ts';
 import { testKek } from './support/test-kek.ts';
@@ -187,6 +190,49 @@ test('rewrap locks nothing while it wraps, leaves a value that changed meanwhile
   );
   secret.writeUInt16BE(1);
   assert.equal((await keys.kek.unwrap(secret, secretIdentity('sandbox_api_key'))).toString(), 'changed-meanwhile');
-  assert.ok(await readStale(explained, 'cardholders', 2, ['U1']));
+  assert.ok(await readStale(explained, 'personal', 2, ['U1']));
   assert.match(plans.at(-3) ?? '', /Index Scan using cardholders_cardholder_no_key/, plans.join('\n'));
+});
+
+test('whatever is under the PAN key is counted before the key ends, and moved by rewrap', async () => {
+  const { keys, db } = platform;
+  const cardNo = 'C202605220001';
+  const identities = { personal: personalIdentity('U1'), shareToken: shareTokenIdentity('U1'), address: addressIdentity(cardNo) };
+  await db.query('wrapped', `update cardholders set personal_wrapped = $1, share_token_wrapped = $2 where cardholder_no = 'U1'`, [
+    keys.pan.wrap(Buffer.from('personal'), identities.personal),
+    keys.pan.wrap(Buffer.from('share token'), identities.shareToken),
+  ]);
+  await db.query(
+    'application',
+    `insert into card_applications (merchant_id, card_no, card_bin_no, address_wrapped, applied_at)
+     select merchant_id, card_no, (select min(card_bin_no) from card_bins), $1, now() from cards where card_no = $2`,
+    [keys.pan.wrap(Buffer.from('address'), identities.address), cardNo],
+  );
+  const uses = async (version: number) => new Map(await usesOf(db, 'pan-wrap', version));
+  const before = await uses(1);
+  for (const what of ['personal data', 'share tokens', 'addresses']) assert.ok((before.get(what) ?? 0) >= 1, what);
+  await rotateKey(place, 'pan-wrap', 0);
+  const next = keysOf(await openKeyFile(place.keyFile, testKek), () => nowMs + 1000);
+  await rewrap(
+    db,
+    { ...next, pan: next.pan, panFingerprint: next.panFingerprint, kek: { ...next.kek, version: 1 } },
+    () => nowMs,
+    () => {},
+  );
+  assert.deepEqual(await uses(1), new Map());
+  const [[personal, shareToken] = []] = await db.query<[Buffer, Buffer]>(
+    'moved-holder',
+    `select personal_wrapped, share_token_wrapped from cardholders where cardholder_no = 'U1'`,
+  );
+  const [[address] = []] = await db.query<[Buffer]>('moved-address', 'select address_wrapped from card_applications where card_no = $1', [
+    cardNo,
+  ]);
+  assert.deepEqual(
+    [
+      next.pan.unwrap(personal as Buffer, identities.personal),
+      next.pan.unwrap(shareToken as Buffer, identities.shareToken),
+      next.pan.unwrap(address as Buffer, identities.address),
+    ].map(String),
+    ['personal', 'share token', 'address'],
+  );
 });

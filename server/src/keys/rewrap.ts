@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { auditPlatform, detailsOf } from '../audit/append.ts';
-import { personalIdentity } from '../cardholders/store.ts';
+import { personalIdentity, shareTokenIdentity } from '../cardholders/store.ts';
+import { addressIdentity } from '../cards/application-store.ts';
 import { panIdentity } from '../cards/store.ts';
 import type { Database } from '../db/database.ts';
 import { issuerKeyIdentity } from '../issuer/store.ts';
@@ -29,10 +30,10 @@ export interface RewrapProgress {
   secondsLeft: number;
 }
 
-type HolderToMove = [table: Holder, version: number, rewrapOne: (key: string[], wrapped: Buffer) => Promise<Buffer>];
+type HolderToMove = [holder: Holder, version: number, rewrapOne: (key: string[], wrapped: Buffer) => Promise<Buffer>];
 
 /**
- * Moves what can be moved to the active versions: secrets and issuers' keys to the KEK, PANs, their fingerprints and personal data
+ * Moves what can be moved to the active versions: secrets and issuers' keys to the KEK, PANs, their fingerprints, personal data, share tokens and addresses
  * to theirs. PIN reference values cannot be moved without their PINs. Every row carries its version, so that a run that was
  * killed goes on where it was, and PINs are set meanwhile: what is locked is left for the next round, never waited for.
  */
@@ -45,11 +46,17 @@ export async function rewrap(db: Database, keys: Keys, now: () => number, report
       ([issuerId, kind, label = ''], wrapped) => underKek(keys, wrapped, issuerKeyIdentity(Number(issuerId), kind as 'zpk', label)),
     ],
     ['key_components', keys.kek.version, ([target, share], wrapped) => underKek(keys, wrapped, `component:${target}:${share}`)],
-    ['cardholders', keys.pan.version, async ([cardholderNo = ''], wrapped) => underPanKey(keys, wrapped, personalIdentity(cardholderNo))],
+    ['personal', keys.pan.version, async ([cardholderNo = ''], wrapped) => underPanKey(keys, wrapped, personalIdentity(cardholderNo))],
+    [
+      'share_tokens',
+      keys.pan.version,
+      async ([cardholderNo = ''], wrapped) => underPanKey(keys, wrapped, shareTokenIdentity(cardholderNo)),
+    ],
+    ['addresses', keys.pan.version, async ([, cardNo = ''], wrapped) => underPanKey(keys, wrapped, addressIdentity(cardNo))],
   ];
   const versions = { wrap: keys.pan.version, fingerprint: keys.panFingerprint.version };
   let total = await countStaleCards(db, versions.wrap, versions.fingerprint);
-  for (const [table, version] of holders) total += await countStale(db, table, version);
+  for (const [holder, version] of holders) total += await countStale(db, holder, version);
 
   const startedAt = performance.now();
   let done = 0;
@@ -66,17 +73,17 @@ export async function rewrap(db: Database, keys: Keys, now: () => number, report
 }
 
 /** The new wraps are made before anything is locked: the KEK may be in an HSM, and changed credentials hold up all who move the gate. */
-async function rewrapHolder(db: Database, [table, version, rewrapOne]: HolderToMove, advance: (rows: number) => void): Promise<void> {
-  while ((await countStale(db, table, version)) > 0) {
+async function rewrapHolder(db: Database, [holder, version, rewrapOne]: HolderToMove, advance: (rows: number) => void): Promise<void> {
+  while ((await countStale(db, holder, version)) > 0) {
     let after: string[] | undefined;
     for (;;) {
-      const stale = await readStale(db, table, version, after);
+      const stale = await readStale(db, holder, version, after);
       const last = stale.at(-1);
       if (last === undefined) break;
       after = last.key;
       const rows = [];
       for (const row of stale) rows.push({ ...row, moved: await rewrapOne(row.key, row.wrapped) });
-      advance(await storeRewrapped(db, table, rows));
+      advance(await storeRewrapped(db, holder, rows));
     }
     await sleep(PAUSE_MS);
   }

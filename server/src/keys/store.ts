@@ -5,18 +5,20 @@ const versionOf = (column: string): string => `(get_byte(${column}, 0) * 256 + g
 
 /** What the database holds under keys: which rows are to move to another version. The key is a unique index's, along which they are walked. */
 const HOLDERS = {
-  credentials: { key: { api_key: 'text' }, column: 'secret_wrapped' },
-  issuer_keys: { key: { issuer_id: 'int', kind: 'text', label: 'text' }, column: 'key_wrapped' },
-  key_components: { key: { target: 'text', share: 'smallint' }, column: 'wrapped' },
-  cardholders: { key: { cardholder_no: 'text' }, column: 'personal_wrapped' },
+  credentials: { table: 'credentials', key: { api_key: 'text' }, column: 'secret_wrapped' },
+  issuer_keys: { table: 'issuer_keys', key: { issuer_id: 'int', kind: 'text', label: 'text' }, column: 'key_wrapped' },
+  key_components: { table: 'key_components', key: { target: 'text', share: 'smallint' }, column: 'wrapped' },
+  personal: { table: 'cardholders', key: { cardholder_no: 'text' }, column: 'personal_wrapped' },
+  share_tokens: { table: 'cardholders', key: { cardholder_no: 'text' }, column: 'share_token_wrapped' },
+  addresses: { table: 'card_applications', key: { merchant_id: 'int', card_no: 'text' }, column: 'address_wrapped' },
 } as const;
 
-/** Tables of few rows, or with one wrapped value a row and nothing that hangs on it. */
+/** Values on which nothing else hangs. */
 export type Holder = keyof typeof HOLDERS;
 
-export async function countStale(db: Queryable, table: Holder, version: number): Promise<number> {
-  const { column } = HOLDERS[table];
-  const [row] = await db.query<[number]>(`count-stale-${table}`, `select count(*) from ${table} where ${versionOf(column)} < $1`, [
+export async function countStale(db: Queryable, holder: Holder, version: number): Promise<number> {
+  const { table, column } = HOLDERS[holder];
+  const [row] = await db.query<[number]>(`count-stale-${holder}`, `select count(*) from ${table} where ${versionOf(column)} < $1`, [
     version,
   ]);
   return row?.[0] ?? 0;
@@ -31,12 +33,12 @@ export interface StaleRow {
 const STALE_AT_ONCE = 250;
 
 /** The next rows behind one, in the order of the key, whose value is under an older version. Not locked: see `storeRewrapped`. */
-export async function readStale(db: Queryable, table: Holder, version: number, after: string[] | undefined): Promise<StaleRow[]> {
-  const { key, column } = HOLDERS[table];
+export async function readStale(db: Queryable, holder: Holder, version: number, after: string[] | undefined): Promise<StaleRow[]> {
+  const { table, key, column } = HOLDERS[holder];
   const names = Object.keys(key);
   const behind = after && `and (${names.join(', ')}) > (${names.map((_, i) => `$${i + 2}`).join(', ')})`;
   const rows = await db.query<[...string[], Buffer]>(
-    `read-stale-${table}${after ? '-behind' : ''}`,
+    `read-stale-${holder}${after ? '-behind' : ''}`,
     `select ${names.map((name) => `${name}::text`).join(', ')}, ${column} from ${table}
       where ${versionOf(column)} < $1 ${behind ?? ''} order by ${names.join(', ')} limit ${STALE_AT_ONCE}`,
     [version, ...(after ?? [])],
@@ -48,13 +50,13 @@ export async function readStale(db: Queryable, table: Holder, version: number, a
  * Puts new wraps in the place of those that they were made of, in one statement, and gives how many. A row that holds another value by now,
  * or that somebody has locked, is left as it is.
  */
-export async function storeRewrapped(db: Queryable, table: Holder, rows: (StaleRow & { moved: Buffer })[]): Promise<number> {
-  const { key, column } = HOLDERS[table];
+export async function storeRewrapped(db: Queryable, holder: Holder, rows: (StaleRow & { moved: Buffer })[]): Promise<number> {
+  const { table, key, column } = HOLDERS[holder];
   const names = Object.keys(key);
   const arrays = Object.values(key).map((type, i) => `$${i + 3}::${type}[]`);
   const same = names.map((name) => `t.${name} = m.${name}`).join(' and ');
   const stored = await db.query(
-    `store-rewrapped-${table}`,
+    `store-rewrapped-${holder}`,
     `with m as (
        select m.* from unnest($1::bytea[], $2::bytea[], ${arrays.join(', ')}) as m (old, moved, ${names.join(', ')})
          join ${table} t on ${same} and t.${column} = m.old for update of t skip locked)
@@ -130,6 +132,8 @@ const USES: Record<string, [what: string, sql: string][]> = {
   'pan-wrap': [
     ['PANs', `select count(*) from cards where ${versionOf('pan_wrapped')} = $1`],
     ['personal data', `select count(*) from cardholders where ${versionOf('personal_wrapped')} = $1`],
+    ['share tokens', `select count(*) from cardholders where ${versionOf('share_token_wrapped')} = $1`],
+    ['addresses', `select count(*) from card_applications where ${versionOf('address_wrapped')} = $1`],
   ],
   'pan-fingerprint': [['fingerprints', 'select count(*) from cards where pan_fingerprint is not null and pan_fingerprint_version = $1']],
   cvv: [['cards', 'select count(*) from cards where pan_wrapped is not null and cvk_version = $1']],
