@@ -126,7 +126,7 @@ describe('on a platform that serves', () => {
 
     const second = await installation.serve(next);
     assert.equal(await verify(second.url, '142536'), 'match');
-    await refuses(installation, ['keys', 'destroy', 'kek', '1'], /6 secrets, 2 issuers' keys still need kek version 1/, { env: next });
+    await refuses(installation, ['keys', 'destroy', 'kek', '1'], /7 secrets, 2 issuers' keys still need kek version 1/, { env: next });
     await succeeds(installation, ['keys', 'rewrap'], { env: next });
     ageKeys(installation);
     await succeeds(installation, ['keys', 'destroy', 'kek', '1'], { env: next });
