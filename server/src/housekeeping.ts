@@ -1,5 +1,6 @@
 import { signAuditHeads } from './audit/sign-heads.ts';
 import { lastSigning } from './audit/store.ts';
+import { forgetDelivered } from './callbacks/store.ts';
 import { forgetClientTokens } from './cards/store.ts';
 import { forgetAnswers } from './http/idempotency-store.ts';
 import { forgetHistories, forgetUsedJtis } from './pins/store.ts';
@@ -7,11 +8,12 @@ import type { Services } from './services.ts';
 
 const EVERY_MS = 60_000;
 const SIGN_EVERY_MS = 86_400_000;
+const DELIVERED_KEPT_MS = 7 * 86_400_000;
 
 /**
- * What a platform does by itself, on every process alike: forgets one-use numbers, tokens and kept answers that have expired, and the earlier
- * PINs of merchants whose policy looks back no more, and once a day signs the heads of the audit chains (of several processes one does). A
- * fault is logged and tried again the next minute.
+ * What a platform does by itself, on every process alike: forgets what has had its time (one-use numbers, tokens, kept answers, callbacks that were
+ * delivered a week ago, the earlier PINs of merchants whose policy looks back no more), and once a day signs the heads of the audit chains
+ * (of several processes one does). A fault is logged and tried again the next minute.
  */
 export function keepHouse({ db, keys, clock, log }: Services): { stop(): Promise<void> } {
   let working: Promise<void> | undefined;
@@ -22,6 +24,7 @@ export function keepHouse({ db, keys, clock, log }: Services): { stop(): Promise
       await forgetClientTokens(db, clock());
       await forgetAnswers(db, clock());
       while ((await forgetHistories(db)) > 0);
+      await forgetDelivered(db, clock() - DELIVERED_KEPT_MS);
       const last = await lastSigning(db);
       if (last !== undefined && clock() - last.atMs < SIGN_EVERY_MS) return;
       const chains = await signAuditHeads(db, keys, clock);

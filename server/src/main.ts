@@ -1,6 +1,7 @@
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { buildApp } from './app.ts';
+import { sendCallbacks } from './callbacks/send-callbacks.ts';
 import { type Config, ConfigError, readConfig } from './config.ts';
 import { InUseError } from './db/embedded.ts';
 import { SchemaError } from './db/migrate.ts';
@@ -16,7 +17,7 @@ import { greeting } from './sandbox/greeting.ts';
 import { playIssuer } from './sandbox/play-issuer.ts';
 import { buildServices } from './services.ts';
 
-/** A stop waits this long for requests that are being served. */
+/** A stop waits this long for requests that are being served, and for callbacks under way. */
 const STOP_DEADLINE_MS = 20_000;
 
 /** Runs the platform until it is told to stop. */
@@ -32,10 +33,11 @@ async function serve(): Promise<void> {
   const app = await buildApp(services);
   const house = keepHouse(services);
   const issuer = config.mode === 'sandbox' ? playIssuer(services) : undefined;
+  const callbacks = sendCallbacks(services);
 
   let stopping: Promise<void> | undefined;
   const stop = async (): Promise<void> => {
-    await app.close();
+    await Promise.all([app.close(), callbacks.stop()]);
     await house.stop();
     await issuer?.stop();
     await rm(runningFile, { force: true });

@@ -30,6 +30,7 @@ export type AuditAction =
   | 'pin_unblocked'
   | 'merchant_created'
   | 'merchant_updated'
+  | 'callbacks_retried'
   | 'credential_created'
   | 'credential_updated'
   | 'issuer_created'

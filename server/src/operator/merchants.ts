@@ -1,6 +1,6 @@
 import { text as readAll } from 'node:stream/consumers';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { CALLBACK_ACTIONS } from '../callbacks/store.ts';
+import { CALLBACK_ACTIONS, findSignedBy } from '../callbacks/store.ts';
 import {
   changeAllowlist,
   changeEnvelopes,
@@ -22,9 +22,10 @@ export function addMerchantCommands(program: Command): void {
   const merchant = program.command('merchant').description('merchants');
   const pinRuns = () => new Option('--pin-runs <reading>', 'whether 8-9-0 is a run').choices(['arithmetic', 'keypad']);
   const callbacks = () =>
-    new Option('--callbacks <actions>', `what the merchant takes, by commas: ${CALLBACK_ACTIONS.join(', ')}; "none" for nothing`).argParser(
-      readActions,
-    );
+    new Option(
+      '--callbacks <actions>',
+      `what the merchant hears of besides Card_update, by commas: ${CALLBACK_ACTIONS.slice(1).join(', ')}; "none" for no more`,
+    ).argParser(readActions);
 
   merchant
     .command('create')
@@ -153,6 +154,9 @@ export function addCredentialCommands(program: Command): void {
     withPlatform(async (platform) => {
       await endCredential(platform, apiKey);
       print(`${apiKey} disabled: it answers 1010, its tokens are ended`);
+      const merchantNo = await findSignedBy(platform.db, apiKey);
+      if (merchantNo !== undefined)
+        print(`It still signs the callbacks; to cut over: pinward-server callbacks configure ${merchantNo} --credential NEW_API_KEY`);
     }),
   );
   credential
@@ -168,11 +172,12 @@ export function addCredentialCommands(program: Command): void {
     );
 }
 
+/** Every merchant with an address hears of its cards' statuses; the rest is as it is given. */
 function readActions(given: string): string[] {
-  const actions = given === 'none' ? [] : given.split(',');
-  const unknown = actions.find((action) => !(CALLBACK_ACTIONS as readonly string[]).includes(action));
+  const asked = given === 'none' ? [] : given.split(',');
+  const unknown = asked.find((action) => !(CALLBACK_ACTIONS as readonly string[]).includes(action));
   if (unknown !== undefined) throw new InvalidArgumentError(`${unknown} is none of ${CALLBACK_ACTIONS.join(', ')}.`);
-  return actions;
+  return CALLBACK_ACTIONS.filter((action) => action === 'Card_update' || asked.includes(action));
 }
 
 function readTime(given: string): number {

@@ -6,6 +6,7 @@ import { openDatabaseOf } from '../platform.ts';
 import { resetSandbox } from '../sandbox/seed.ts';
 import { version } from '../version.ts';
 import { addAuditCommands } from './audit.ts';
+import { addCallbackCommands } from './callbacks.ts';
 import { addCardCommands } from './cards.ts';
 import { addIssuerCommands } from './issuers.ts';
 import { addKeyCommands } from './keys.ts';
@@ -39,6 +40,7 @@ export function operatorProgram(serve: () => Promise<void>): Command {
   addProductCommands(program);
   addCardCommands(program);
   addPolicyCommands(program);
+  addCallbackCommands(program);
   addAuditCommands(program);
 
   program

@@ -1,0 +1,150 @@
+import { createSecretKey } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Memory } from '../auth/gate-memory.ts';
+import type { Database } from '../db/database.ts';
+import { shareStatements } from '../db/share.ts';
+import type { Keys } from '../keys/keys.ts';
+import { secretIdentity } from '../merchants/store.ts';
+import type { Services } from '../services.ts';
+import { createDelivery, DELIVERY_TIMEOUT_MS, type DeliveryOptions, type Endpoint, type Outcome } from './deliver.ts';
+import { nextAttemptMs } from './retry-schedule.ts';
+import { type ClaimedEvent, claimEvents, findEndpoint, type Settled, type Settlement, settleEvents } from './store.ts';
+
+/** Longer than a delivery and its settling take, so that nobody else sends the event meanwhile; a killed process's events wait this long. */
+export const LEASE_MS = 30_000;
+const POLL_EVERY_MS = 200;
+/** Of one process. A merchant whose server hangs holds up itself alone. */
+const IN_FLIGHT_PER_MERCHANT = 16;
+const IN_FLIGHT = 256;
+const SETTLED_AT_ONCE = 64;
+const SETTLE_LANES = 2;
+const SETTLE_AGAIN_MS = 200;
+
+/**
+ * Sends events to merchants, at least once and in the order of each card, in any number of processes on one database. An event is claimed in
+ * one statement and settled in another, and nothing is locked while its merchant's server is asked.
+ */
+export function sendCallbacks(services: Services, options: Partial<DeliveryOptions> = {}): { stop(): Promise<void> } {
+  const { db, keys, clock, log, config, gate } = services;
+  const delivery = createDelivery({ mode: config.mode, clock, ...options });
+  const endpoints = gate.of((merchantId) => openEndpoint(db, keys, Number(merchantId)));
+  const settle = shareStatements<Settlement, Settled>({
+    lanes: SETTLE_LANES,
+    most: SETTLED_AT_ONCE,
+    run: (settlements) => settleEvents(db, settlements),
+  });
+
+  const inFlight = new Map<number, number>();
+  const deliveries = new Set<Promise<void>>();
+  /** Whether something may be due, and whether there is room for it that the last claim did not know of. */
+  let due = false;
+  let freed = false;
+  let stopping = false;
+  let outage = false;
+  /** Ends the pause between two claims. */
+  let endPause = (): void => {};
+
+  async function claim(): Promise<void> {
+    due = false;
+    freed = false;
+    const leaseEndMs = performance.now() + LEASE_MS;
+    try {
+      const limits = { leaseMs: LEASE_MS, inFlight, perMerchant: IN_FLIGHT_PER_MERCHANT, free: IN_FLIGHT - deliveries.size };
+      const { events, more } = await claimEvents(db, { nowMs: clock(), ...limits });
+      outage = false;
+      if (more) due = true;
+      if (events.length === 0) freed = true; // those behind others were put back, and made way
+      for (const event of events) begin(event, leaseEndMs);
+    } catch (err) {
+      if (!outage) log.error({ err }, 'callbacks wait for the database');
+      outage = true;
+    }
+  }
+
+  function begin(event: ClaimedEvent, leaseEndMs: number): void {
+    inFlight.set(event.merchantId, (inFlight.get(event.merchantId) ?? 0) + 1);
+    const delivering = send(event, leaseEndMs)
+      .catch((err: unknown) => log.error({ err, eventId: event.eventId }, 'a callback was left to the end of its lease'))
+      .finally(() => {
+        deliveries.delete(delivering);
+        const left = (inFlight.get(event.merchantId) ?? 1) - 1;
+        if (left > 0) inFlight.set(event.merchantId, left);
+        else inFlight.delete(event.merchantId);
+        freed = true;
+        if (due) endPause();
+      });
+    deliveries.add(delivering);
+  }
+
+  async function send(event: ClaimedEvent, leaseEndMs: number): Promise<void> {
+    const { eventId, action, attempts, putInAtMs } = event;
+    const endpoint = await endpointOf(endpoints, event.merchantId);
+    if (performance.now() + 2 * DELIVERY_TIMEOUT_MS > leaseEndMs) throw new Error('the database took too long'); // two, as a kept connection may fail
+    const { delivered, fault } = endpoint === undefined ? NOWHERE : await delivery.deliver(endpoint, event);
+    const atMs = clock();
+    const retryAtMs = delivered ? undefined : nextAttemptMs(attempts, putInAtMs, atMs);
+    const settled = await settleWithin(leaseEndMs, { eventId, attempts, atMs, delivered, retryAtMs, fault });
+    if (settled.woke) due = true;
+    const line = { eventId, merchantNo: endpoint?.merchantNo, action, attempts };
+    if (delivered) log.debug(line, 'callback delivered');
+    else if (retryAtMs === undefined && settled.settled) log.warn({ ...line, fault }, 'callback parked');
+  }
+
+  /** A database that is away may be back before the lease ends, and the merchant is spared a repetition. */
+  async function settleWithin(leaseEndMs: number, settlement: Settlement): Promise<Settled> {
+    for (;;) {
+      try {
+        return await settle(settlement);
+      } catch (error) {
+        if (stopping || performance.now() + SETTLE_AGAIN_MS > leaseEndMs) throw error;
+        await sleep(SETTLE_AGAIN_MS);
+      }
+    }
+  }
+
+  async function run(): Promise<void> {
+    while (!stopping) {
+      if (deliveries.size < IN_FLIGHT) await claim();
+      if (stopping || (due && freed)) continue;
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, POLL_EVERY_MS);
+        endPause = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+  }
+  const running = run();
+
+  return {
+    /** Claims no more, and waits for what is in flight, which takes no longer than a delivery may. */
+    async stop() {
+      stopping = true;
+      endPause();
+      await running;
+      await Promise.all(deliveries);
+      delivery.close();
+    },
+  };
+}
+
+const NOWHERE: Outcome = { delivered: false, httpStatus: undefined, code: undefined, fault: 'the merchant has no callback address' };
+
+async function endpointOf(endpoints: Memory<Endpoint>, merchantId: number): Promise<Endpoint | undefined> {
+  const key = String(merchantId);
+  return endpoints.known(key) ?? endpoints.load(key);
+}
+
+/** A merchant's endpoint, its secret unwrapped outside the JavaScript heap. */
+export async function openEndpoint(db: Database, keys: Keys, merchantId: number): Promise<Endpoint | undefined> {
+  const found = await findEndpoint(db, merchantId);
+  if (found === undefined) return undefined;
+  const { secretWrapped, ...endpoint } = found;
+  const secret = await keys.kek.unwrap(secretWrapped, secretIdentity(found.apiKey));
+  try {
+    return { ...endpoint, apiSecret: createSecretKey(secret) };
+  } finally {
+    secret.fill(0);
+  }
+}
