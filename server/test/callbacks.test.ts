@@ -1,0 +1,391 @@
+import assert from 'node:assert/strict';
+import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { configureCallbacks, retryCallbacks } from '../src/callbacks/administer.ts';
+import { sendCallbacks } from '../src/callbacks/send-callbacks.ts';
+import { appendEvent, claimEvents, forgetDelivered, type Settlement, settleEvents } from '../src/callbacks/store.ts';
+import { changeMerchant, createCredential, endCredential } from '../src/merchants/administer.ts';
+import { issuerOf } from './support/issuer.ts';
+import { accept, answer, isSigned, type Receiver, startReceiver } from './support/receiver.ts';
+import { OTHER_SECRET, pinBody, SANDBOX_SECRET } from './support/sandbox.ts';
+import { until } from './support/server-process.ts';
+import { merchantOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
+
+const MAIN = 'M202605220001';
+const OTHER = 'M202605220002';
+const SECOND_MS = 1_000;
+const DAY_MS = 86_400_000;
+/** What every process has taken notice of a change within. */
+const NOTICED_AFTER_MS = 1_000;
+
+let platform: TestPlatform;
+let receiver: Receiver;
+const senders: { stop(): Promise<void> }[] = [];
+const operator = () => ({ db: platform.db, keys: platform.keys, now: () => platform.clock.now });
+const send = (services = platform.services, options = {}) => {
+  const sender = sendCallbacks(services, options);
+  senders.push(sender);
+  return sender;
+};
+
+before(async () => {
+  platform = await startPlatform();
+  receiver = await startReceiver();
+  await configureCallbacks(operator(), 'sandbox', MAIN, { url: receiver.url, apiKey: 'sandbox_api_key' });
+});
+after(async () => {
+  await receiver.close();
+  await platform.close();
+});
+beforeEach(() => {
+  receiver.answering = accept;
+  receiver.received.length = 0;
+});
+afterEach(async () => {
+  await Promise.all(senders.splice(0).map((sender) => sender.stop()));
+  await platform.db.script('truncate callback_events');
+});
+
+type Row = [cardNo: string, state: string, attempts: number, fault: string | null];
+const events = () =>
+  platform.db.query<Row>(
+    'test-events',
+    `select card_no, case when due_at is not null then 'waiting' when parked_at is not null then 'parked' else 'delivered' end, attempts, last_fault
+       from callback_events order by event_id`,
+  );
+const states = async () => (await events()).map(([, state]) => state);
+const allDelivered = () => until('all is delivered', async () => (await states()).every((state) => state === 'delivered'));
+
+/** Writes events as changes do: number 0, 1, ... of each card. */
+async function write(cards: number, each: number, merchantId = 1): Promise<void> {
+  for (let number = 0; number < each; number++)
+    for (let card = 0; card < cards; card++) {
+      const cardNo = `C${card}`;
+      await appendEvent(platform.db, merchantId, cardNo, 'Card_update', { card_no: cardNo, number }, platform.clock.now);
+    }
+}
+
+/** The numbers of each card's callbacks, in the order in which they came. */
+function numbersByCard(): Record<string, number[]> {
+  const byCard: Record<string, number[]> = {};
+  for (const { data } of receiver.received) {
+    const cardNo = data.card_no as string;
+    byCard[cardNo] = [...(byCard[cardNo] ?? []), data.number as number];
+  }
+  return byCard;
+}
+
+test('every status change that a merchant makes arrives once, in order, signed so that the merchant accepts it', async () => {
+  const merchant = merchantOf(platform);
+  const wanted: string[] = [];
+  for (const cardNo of ['C202605220001', 'C202605220005'])
+    for (let round = 0; round < 3; round++)
+      for (const [before_status, status] of [
+        ['Activated', 'Frozen'],
+        ['Frozen', 'Activated'],
+      ]) {
+        platform.clock.now++;
+        const { code } = await merchant.call('POST', '/card/status/update', { card_no: cardNo, status });
+        assert.equal(code, 0);
+        wanted.push(JSON.stringify({ card_no: cardNo, before_status, after_status: status, reason: '', time: platform.clock.now }));
+      }
+  send();
+  await allDelivered();
+  const got = receiver.received.map(({ text, data }) => {
+    assert.ok(text.endsWith(`"data":${JSON.stringify(data)}}`));
+    return JSON.stringify(data);
+  });
+  for (const cardNo of ['C202605220001', 'C202605220005'])
+    assert.deepEqual(
+      got.filter((text) => text.includes(cardNo)),
+      wanted.filter((text) => text.includes(cardNo)),
+    );
+  assert.equal(new Set(receiver.received.map(({ id }) => id)).size, wanted.length, 'each has an id of its own');
+  for (const one of receiver.received) {
+    assert.equal(one.action, 'Card_update');
+    assert.ok(isSigned(one), one.text);
+    assert.ok(!isSigned(one, 'sandbox_api_key', OTHER_SECRET) && !isSigned(one, 'other_api_key'));
+  }
+});
+
+test('PIN events, which statements write and not JSON.stringify, are signed and sent too', async () => {
+  const actions = ['Card_update', 'Pin_set', 'Pin_blocked', 'Pin_unblocked'];
+  await changeMerchant(operator(), MAIN, { callbackActions: actions });
+  await sleep(NOTICED_AFTER_MS);
+  assert.equal((await merchantOf(platform).call('POST', '/card/pin/set', pinBody('142536'))).code, 0);
+  const issuer = issuerOf(platform);
+  for (let i = 0; i < 3; i++) await issuer.verify('635241');
+  await issuer.call('POST', '/pin/unblock', { card_no: 'C202605220001' });
+  send();
+  await allDelivered();
+  assert.deepEqual(
+    receiver.received.map(({ action }) => action),
+    ['Pin_set', 'Pin_blocked', 'Pin_unblocked'],
+  );
+  assert.ok(receiver.received.every((one) => isSigned(one)));
+  await changeMerchant(operator(), MAIN, { callbackActions: ['Card_update'] });
+});
+
+test('a failure is repeated after a second, then after two, with the same id and a new signature, until it is taken', async () => {
+  receiver.answering = (_, response) => answer(response, 500, '');
+  await write(1, 1);
+  send();
+  for (let attempt = 1; attempt <= 4; attempt++) {
+    await until(
+      `attempt ${attempt} is settled`,
+      async () => (await events())[0]?.[3] === 'HTTP 500' && receiver.received.length === attempt,
+    );
+    const [[dueIn] = [0]] = await platform.db.query<[number]>(
+      'due-in',
+      'select (extract(epoch from due_at) * 1000)::bigint - $1::bigint from callback_events',
+      [platform.clock.now],
+    );
+    const longest = SECOND_MS * 2 ** (attempt - 1);
+    assert.ok(dueIn >= longest / 2 && dueIn <= longest, `${dueIn}`);
+    platform.clock.now += dueIn - 1;
+    await sleep(300);
+    assert.equal(receiver.received.length, attempt, 'not a millisecond earlier');
+    if (attempt === 4) receiver.answering = accept;
+    await platform.db.script('update callback_events set last_fault = null');
+    platform.clock.now += 1;
+  }
+  await allDelivered();
+  assert.deepEqual(await events(), [['C0', 'delivered', 5, null]]);
+  assert.equal(new Set(receiver.received.map(({ id }) => id)).size, 1);
+  assert.equal(new Set(receiver.received.map(({ headers }) => headers.signature)).size, 5);
+});
+
+test('while the first of a card fails, those behind it wait and other cards go on', async () => {
+  receiver.answering = ({ data }, response) => answer(response, data.card_no === 'C0' && data.number === 0 ? 500 : 200, '{"code":0}');
+  await write(3, 4);
+  send();
+  await until('the others are through', async () => (await states()).filter((state) => state === 'delivered').length === 8);
+  await sleep(300);
+  assert.deepEqual(numbersByCard(), { C0: [0], C1: [0, 1, 2, 3], C2: [0, 1, 2, 3] });
+  receiver.answering = accept;
+  platform.clock.now += 2 * SECOND_MS;
+  await until('the first is through too', async () => {
+    platform.clock.now += SECOND_MS; // those that were not woken are looked at again
+    return (await states()).every((state) => state === 'delivered');
+  });
+  assert.deepEqual(numbersByCard().C0, [0, 0, 1, 2, 3]);
+});
+
+test('after 24 hours it is parked and those behind it go on; a retry brings it back before what waits, for 24 hours more', async () => {
+  receiver.answering = ({ data }, response) => answer(response, data.number === 0 ? 500 : 200, '{"code":0}');
+  await write(1, 3);
+  send();
+  await until('the first has failed', async () => (await events())[0]?.[2] === 1);
+  platform.clock.now += DAY_MS;
+  await until('it is parked', async () => (await states())[0] === 'parked');
+  await until('the others are through', async () => (await states()).join() === 'parked,delivered,delivered');
+  assert.deepEqual(numbersByCard(), { C0: [0, 0, 1, 2] });
+  const parked = platform.logLines.map((line) => JSON.parse(line)).filter(({ msg }) => msg === 'callback parked');
+  assert.equal(parked.length, 1);
+  const { level, merchantNo, action, attempts, fault } = parked[0];
+  assert.deepEqual([level, merchantNo, action, attempts, fault], [40, MAIN, 'Card_update', 2, 'HTTP 500']);
+
+  // It comes back, fails, and holds up what is new; it has a day of its own again.
+  receiver.received.length = 0;
+  assert.equal(await retryCallbacks(operator(), { merchantNo: MAIN }), 1);
+  await write(1, 2);
+  await until('it has failed again', async () => (await events())[0]?.[2] === 1 && (await events())[0]?.[3] === 'HTTP 500');
+  assert.deepEqual(await states(), ['waiting', 'delivered', 'delivered', 'waiting', 'waiting']);
+  assert.ok(receiver.received.every(({ data }) => data.number === 0));
+  receiver.answering = accept;
+  await until('all is through', async () => {
+    platform.clock.now += SECOND_MS;
+    return (await states()).every((state) => state === 'delivered');
+  });
+  assert.deepEqual(
+    receiver.received.map(({ data }) => data.number).filter((number, index, all) => number !== 0 || all[index + 1] !== 0),
+    [0, 1],
+    'the one that came back, then the new ones: number 0 and number 1',
+  );
+  assert.equal(await retryCallbacks(operator(), { merchantNo: MAIN }), 0);
+});
+
+test('one that waits long is sent at once when the operator says so', async () => {
+  receiver.answering = (_, response) => answer(response, 500, '');
+  await write(1, 1);
+  const [[pushId] = ['']] = await platform.db.query<[string]>('push-id', 'select push_id from callback_events');
+  await platform.db.script(`update callback_events set due_at = due_at + interval '1 hour', attempts = 13`);
+  await retryCallbacks(operator(), { pushId });
+  receiver.answering = accept;
+  send();
+  await allDelivered();
+  assert.deepEqual(await events(), [['C0', 'delivered', 14, null]]);
+  await assert.rejects(
+    retryCallbacks(operator(), { pushId }),
+    /no callback .* is parked, or waits for longer than 30 s; nothing was changed/,
+  );
+});
+
+test('two platforms on one database send each once, in the order of each card', async () => {
+  const second = await startPlatform({}, { databaseUrl: platform.databaseUrl, clock: platform.clock });
+  await write(40, 10);
+  send();
+  send(second.services);
+  await write(40, 10); // while they are at it
+  await allDelivered();
+  await Promise.all(senders.splice(0).map((sender) => sender.stop()));
+  await second.close();
+  assert.equal(receiver.received.length, 800);
+  assert.equal(new Set(receiver.received.map(({ id }) => id)).size, 800);
+  const ten = Array.from({ length: 10 }, (_, number) => number);
+  for (const numbers of Object.values(numbersByCard())) assert.deepEqual(numbers, [...ten, ...ten]);
+  assert.ok((await events()).every(([, , attempts]) => attempts === 1));
+});
+
+test('a merchant whose server hangs keeps to its share, and others go on', async () => {
+  const hanging = await startReceiver(() => {});
+  await configureCallbacks(operator(), 'sandbox', OTHER, { url: hanging.url, apiKey: 'other_api_key' });
+  await write(50, 1, 2);
+  await write(50, 1);
+  send(platform.services, { timeoutMs: 2_000 });
+  await until('the other merchant is served', () => receiver.received.length === 50);
+  assert.equal(hanging.received.length, 16);
+  assert.ok(isSigned(hanging.received[0]!, 'other_api_key', OTHER_SECRET));
+  await Promise.all(senders.splice(0).map((sender) => sender.stop()));
+  await hanging.close();
+  await configureCallbacks(operator(), 'sandbox', OTHER, { url: null });
+});
+
+test('told to stop it claims no more, and ends what is under way', async () => {
+  let letGo = (): void => {};
+  receiver.answering = (received, response) => {
+    letGo = () => accept(received, response);
+  };
+  await write(1, 2);
+  const sender = send();
+  await until('one is under way', () => receiver.received.length === 1);
+  const stopped = sender.stop();
+  letGo();
+  await stopped;
+  assert.deepEqual(await states(), ['delivered', 'waiting']);
+  assert.equal(receiver.received.length, 1);
+});
+
+describe('the secret that signs', () => {
+  test('is the old one, also when it is disabled, until the operator names another', async () => {
+    const next = await createCredential(operator(), { merchantNo: MAIN, apiKey: 'next_api_key', ipAllowlist: [] });
+    const signedBy = async (apiKey: string, secret: string) => {
+      receiver.received.length = 0;
+      await write(1, 1);
+      await until('it has come', () => receiver.received.length === 1);
+      assert.ok(isSigned(receiver.received[0]!, apiKey, secret), `signed by ${apiKey}`);
+    };
+    const old = await createCredential(operator(), { merchantNo: MAIN, apiKey: 'old_api_key', ipAllowlist: [] });
+    await configureCallbacks(operator(), 'sandbox', MAIN, { apiKey: 'old_api_key' });
+    await sleep(NOTICED_AFTER_MS);
+    send();
+    await signedBy('old_api_key', old.apiSecret.expose());
+    await endCredential(operator(), 'old_api_key');
+    await sleep(NOTICED_AFTER_MS);
+    await signedBy('old_api_key', old.apiSecret.expose());
+    await configureCallbacks(operator(), 'sandbox', MAIN, { apiKey: 'next_api_key' });
+    await sleep(NOTICED_AFTER_MS);
+    await signedBy('next_api_key', next.apiSecret.expose());
+    await configureCallbacks(operator(), 'sandbox', MAIN, { apiKey: 'sandbox_api_key' });
+
+    const { logLines, db } = platform;
+    const tables = await Promise.all(
+      ['callback_events', 'audit_records', 'merchants', 'credentials'].map((table) =>
+        db.query(`all-${table}`, `select to_json(t)::text from ${table} t`),
+      ),
+    );
+    for (const secret of [old.apiSecret.expose(), next.apiSecret.expose(), SANDBOX_SECRET])
+      assert.ok(!JSON.stringify([logLines, tables]).includes(secret));
+  });
+
+  test('is no secret of another merchant, none that is disabled, and none that is not there', async () => {
+    for (const apiKey of ['other_api_key', 'disabled_api_key', 'expired_api_key', 'nothing'])
+      await assert.rejects(configureCallbacks(operator(), 'sandbox', MAIN, { apiKey }), /has no credential .* that is enabled/);
+  });
+});
+
+test('without an address events wait for one, and a merchant that is disabled hears nothing until it is back', async () => {
+  await write(1, 1);
+  await configureCallbacks(operator(), 'sandbox', MAIN, { url: null });
+  await write(1, 1);
+  send();
+  await sleep(500);
+  assert.deepEqual(await states(), ['waiting'], 'and what happens meanwhile is told to nobody');
+  await changeMerchant(operator(), MAIN, { status: 'Disabled' });
+  await configureCallbacks(operator(), 'sandbox', MAIN, { url: receiver.url });
+  await sleep(500);
+  assert.deepEqual([await states(), receiver.received.length], [['waiting'], 0]);
+  await changeMerchant(operator(), MAIN, { status: 'Active' });
+  await allDelivered();
+  assert.equal(receiver.received.length, 1);
+});
+
+describe('a claim', () => {
+  const LEASE_MS = 30_000;
+  const claim = async (perMerchant = 16, free = 256) =>
+    (await claimEvents(platform.db, { nowMs: platform.clock.now, leaseMs: LEASE_MS, inFlight: new Map(), perMerchant, free })).events;
+  const settlement = (of: { eventId: number; attempts: number }, more: Partial<Settlement> = {}): Settlement => ({
+    ...{ eventId: of.eventId, attempts: of.attempts, atMs: platform.clock.now, delivered: true, retryAtMs: undefined, fault: undefined },
+    ...more,
+  });
+
+  test('that ran out cannot undo what its successor did', async () => {
+    await write(1, 1);
+    const [slow] = await claim();
+    assert.deepEqual(await claim(), [], 'it is taken');
+    platform.clock.now += LEASE_MS;
+    const [successor] = await claim();
+    assert.deepEqual([slow?.eventId, slow?.attempts, successor?.attempts], [successor?.eventId, 1, 2]);
+    const failed = { delivered: false, retryAtMs: platform.clock.now + 1, fault: 'slow' };
+    assert.deepEqual(await settleEvents(platform.db, [settlement(slow!, failed)]), [{ settled: false, woke: false }]);
+    assert.deepEqual(await settleEvents(platform.db, [settlement(successor!)]), [{ settled: true, woke: false }]);
+    assert.deepEqual(await settleEvents(platform.db, [settlement(slow!, failed), settlement(successor!)]), [
+      { settled: false, woke: false },
+      { settled: false, woke: false },
+    ]);
+    assert.deepEqual(await events(), [['C0', 'delivered', 2, null]]);
+  });
+
+  test('takes the first of each card, as many as there is room for, and their end wakes the next', async () => {
+    await write(3, 2);
+    const first = await claim(2);
+    assert.deepEqual(
+      first.map(({ data }) => data),
+      ['{"card_no":"C0","number":0}', '{"card_no":"C1","number":0}'],
+    );
+    assert.equal((await claim(16, 0)).length, 0);
+    assert.deepEqual(
+      (await claim()).map(({ data }) => data),
+      ['{"card_no":"C2","number":0}'],
+    );
+    const settled = await settleEvents(platform.db, [settlement(first[0]!), settlement(first[1]!, { delivered: false, fault: 'parked' })]);
+    assert.deepEqual(settled, [
+      { settled: true, woke: true },
+      { settled: true, woke: true },
+    ]);
+    assert.equal((await claim()).length, 2);
+  });
+
+  test('by many at once takes each event once', async () => {
+    await write(100, 2);
+    const claimed = (await Promise.all(Array.from({ length: 12 }, () => claim()))).flat();
+    assert.equal(new Set(claimed.map(({ eventId }) => eventId)).size, claimed.length);
+    assert.ok(claimed.every(({ data }) => data.includes('"number":0')));
+  });
+});
+
+test('what was delivered is forgotten after a week, and what waits or is parked is not', async () => {
+  await write(4, 1);
+  await platform.db.query(
+    'age',
+    `update callback_events set due_at = case when card_no = 'C0' then due_at end,
+            parked_at = case when card_no = 'C1' then to_timestamp(0) end,
+            delivered_at = case when card_no = 'C2' then to_timestamp($1::bigint / 1000.0) when card_no = 'C3' then to_timestamp(($1::bigint - 1) / 1000.0) end`,
+    [platform.clock.now - 7 * DAY_MS],
+  );
+  await forgetDelivered(platform.db, platform.clock.now - 7 * DAY_MS);
+  assert.deepEqual(
+    (await events()).map(([cardNo]) => cardNo),
+    ['C0', 'C1', 'C2'],
+  );
+});
