@@ -6,22 +6,12 @@ import type autocannon from 'autocannon';
 import { encipherPinBlock } from '../server/src/crypto/pin-block.ts';
 import { ISSUER, sandboxPan } from '../server/src/sandbox/world.ts';
 import { SANDBOX_ZPK } from '../server/test/support/issuer.ts';
-import { benchCards, requestFor } from './cards.ts';
 import { quantile } from './custody-crypto.ts';
-import { type Load, load, type RunningPlatform, tokenOf } from './serve.ts';
+import { EACH, load, type RunningPlatform, setPins, usedCards } from './serve.ts';
 
-export const CONNECTIONS = 64;
-const CARDS_PER_CONNECTION = 64;
-const EACH = { connections: CONNECTIONS, each: CARDS_PER_CONNECTION };
 const WARM_UP_SECONDS = 2;
 /** What bench/cards.ts sets. */
 const PIN = Buffer.from('142536');
-const usedCards = benchCards.slice(0, CONNECTIONS * CARDS_PER_CONNECTION);
-
-async function setPins(url: string, until: Load['until']): Promise<autocannon.Result> {
-  const token = await tokenOf(url);
-  return load({ url, requestOf: (i) => requestFor(usedCards[i] as string, token), expected: '"code":0', until, ...EACH });
-}
 
 function verifyRequest(index: number): autocannon.Request {
   const pinBlock = encipherPinBlock(SANDBOX_ZPK, 4, PIN, Buffer.from(sandboxPan(1_000 + index))).toString('hex');

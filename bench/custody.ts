@@ -14,8 +14,8 @@ import { openHsm } from '../server/src/keys/pkcs11.ts';
 import { Secret } from '../server/src/secret.ts';
 import { noHsm, type SoftHsm, softHsm } from '../server/test/support/soft-hsm.ts';
 import { type EnvelopeResult, IN_FLIGHT, makeKeys, measureEnvelopes, measurePrv, measureTiming } from './custody-crypto.ts';
-import { CONNECTIONS, measureHealth, measureVerify } from './custody-platform.ts';
-import { type RunningPlatform, servePlatform } from './serve.ts';
+import { measureHealth, measureVerify } from './custody-platform.ts';
+import { CONNECTIONS, type RunningPlatform, servePlatform } from './serve.ts';
 import { tableOf } from './table.ts';
 
 const SECONDS = Number(process.env.BENCH_SECONDS ?? 8);

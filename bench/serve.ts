@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import autocannon from 'autocannon';
 import { readConfig } from '../server/src/config.ts';
 import { openPlatform } from '../server/src/platform.ts';
-import { fillWithCards } from './cards.ts';
+import { benchCards, fillWithCards, requestFor } from './cards.ts';
 
 export interface RunningPlatform {
   url: string;
@@ -87,4 +87,14 @@ export async function load({ url, requestOf, expected, until, connections, each 
   if (non2xx + errors + mismatches > 0)
     throw new Error(`${url}: ${non2xx} bad answers, ${errors} errors, ${mismatches} without ${expected}`);
   return result;
+}
+
+export const CONNECTIONS = 64;
+const CARDS_PER_CONNECTION = 64;
+export const EACH = { connections: CONNECTIONS, each: CARDS_PER_CONNECTION };
+export const usedCards = benchCards.slice(0, CONNECTIONS * CARDS_PER_CONNECTION);
+
+export async function setPins(url: string, until: Load['until']): Promise<autocannon.Result> {
+  const token = await tokenOf(url);
+  return load({ url, requestOf: (i) => requestFor(usedCards[i] as string, token), expected: '"code":0', until, ...EACH });
 }

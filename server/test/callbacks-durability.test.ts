@@ -25,7 +25,7 @@ function keepWriting({ db }: Platform): { stop(): Promise<void> } {
       } catch {
         next = undefined; // the database is away; whether the event was written shows when it is back
       }
-      await sleep(randomInt(200));
+      await sleep(randomInt(800));
     }
   });
   return {

@@ -18,6 +18,7 @@ import { remoteMerchant, validPin } from './support/calls.ts';
 import { sealBound, sealJwe } from './support/envelopes.ts';
 import { countSixDigits, formsOf, searchFor } from './support/find-values.ts';
 import { panOf, pinBlock } from './support/issuer.ts';
+import { startReceiver } from './support/receiver.ts';
 import { SANDBOX_SECRET, seal } from './support/sandbox.ts';
 import { type Installation, install, until } from './support/server-process.ts';
 import { noHsm, softHsm } from './support/soft-hsm.ts';
@@ -91,6 +92,8 @@ async function drive(installation: Installation): Promise<Remains> {
   };
 
   await operate(['merchant', 'update', 'M202605220001', '--callbacks', 'Card_update,Pin_set,Pin_blocked,Pin_unblocked']);
+  const receiver = await startReceiver();
+  await operate(['callbacks', 'configure', 'M202605220001', '--url', receiver.url, '--credential', 'sandbox_api_key']);
   const personal = { cardholder_no: HOLDER, birth_date: keep('a birth date', BORN), phone: keep('a phone number', PHONE) };
   assert.equal((await issuer('POST', '/cardholder/personal', personal)).code, 0);
   await sleep(1_000); // until the gate has heard
@@ -219,6 +222,9 @@ async function drive(installation: Installation): Promise<Remains> {
   });
   const heap = (JSON.parse(readFileSync(snapshot, 'utf8')) as { strings: string[] }).strings.join('\n');
   await server.stop('SIGTERM');
+  await receiver.close();
+  assert.ok(receiver.received.length > 0);
+  texts.set('what the merchant was told', receiver.received.map((told) => JSON.stringify({ ...told, headers: undefined })).join('\n'));
   // Without what it prints for the eye: the sandbox's published credential and a PIN to try.
   texts.set(
     'the log',

@@ -96,7 +96,7 @@ export function createDelivery(options: DeliveryOptions): Delivery {
         for (const event of [secure ? 'secureConnect' : 'connect', 'close']) socket.once(event, () => clearTimeout(timer));
       });
       request.on('response', (response) => {
-        readReply(response).then((text) => resolve({ status: response.statusCode as number, text }), end);
+        readReply(response, (text) => resolve({ status: response.statusCode as number, text }), end);
       });
       request.on('error', (error: NodeJS.ErrnoException) =>
         reject(request.reusedSocket && error.code === 'ECONNRESET' ? new KeptTooLong() : error),
@@ -160,15 +160,16 @@ function guardedLookup(mode: GuardMode, resolve: typeof systemLookup): LookupFun
   };
 }
 
-async function readReply(response: IncomingMessage): Promise<string> {
+function readReply(response: IncomingMessage, done: (text: string) => void, fail: (error: Error) => void): void {
   const chunks: Buffer[] = [];
   let bytes = 0;
-  for await (const chunk of response as AsyncIterable<Buffer>) {
+  response.on('data', (chunk: Buffer) => {
     bytes += chunk.length;
-    if (bytes > MOST_REPLY_BYTES) throw new Fault(`the reply is larger than ${MOST_REPLY_BYTES} bytes`);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
+    if (bytes > MOST_REPLY_BYTES) fail(new Fault(`the reply is larger than ${MOST_REPLY_BYTES} bytes`));
+    else chunks.push(chunk);
+  });
+  response.on('end', () => done(Buffer.concat(chunks).toString('utf8')));
+  response.on('error', fail); // cut off in the middle
 }
 
 /** The reply's `code`, undefined if it has none that is a number, and what may be kept of its `message`: printable characters, cut. */

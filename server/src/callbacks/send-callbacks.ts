@@ -14,8 +14,8 @@ import { type ClaimedEvent, claimEvents, findEndpoint, type Settled, type Settle
 export const LEASE_MS = 30_000;
 const POLL_EVERY_MS = 200;
 /** Of one process. A merchant whose server hangs holds up itself alone. */
-const IN_FLIGHT_PER_MERCHANT = 16;
-const IN_FLIGHT = 256;
+const IN_FLIGHT_PER_MERCHANT = 64;
+const IN_FLIGHT = 512;
 const SETTLED_AT_ONCE = 64;
 const SETTLE_LANES = 2;
 const SETTLE_AGAIN_MS = 200;

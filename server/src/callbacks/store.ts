@@ -46,8 +46,8 @@ export interface ClaimLimits {
   free: number;
 }
 
-/** Due events of one merchant that are looked at in one claim: more than there is room for, as many may wait for one of their card. */
-const CANDIDATES = 64;
+/** Due events of one merchant that are looked at in one claim beyond what there is room for, as some wait for another of their card. */
+const SPARE = 16;
 /** An event behind one that is in flight is looked at again after this, should nothing have woken it: the other's end, which wakes it, may not have seen it. */
 const LOOK_AGAIN_MS = 1_000;
 
@@ -67,7 +67,7 @@ with given as (
   select r.merchant_id, r.room, e.*
     from given, room r cross join lateral (
       select event_id, card_no, due_at from callback_events
-       where merchant_id = r.merchant_id and due_at <= given.now order by due_at, event_id limit $6 for update skip locked) e
+       where merchant_id = r.merchant_id and due_at <= given.now order by due_at, event_id limit r.room + $6::int for update skip locked) e
    where r.room > 0
 ), judged as (
   select c.*, (select b.due_at from callback_events b
@@ -98,7 +98,7 @@ export async function claimEvents(db: Queryable, limits: ClaimLimits): Promise<{
     [...inFlight.keys()],
     [...inFlight.values()],
     perMerchant,
-    CANDIDATES,
+    SPARE,
     free,
     LOOK_AGAIN_MS,
   ]);

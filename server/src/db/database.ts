@@ -52,8 +52,9 @@ export function openDatabase({ url, connections = 16, onIdleError }: DatabaseOpt
     query_timeout: STATEMENT_TIMEOUT_MS + 2_000,
     idle_in_transaction_session_timeout: STATEMENT_TIMEOUT_MS,
     application_name: 'pinward',
-    // Arrays of any length share one plan: planning a set's statement anew costs more than running it.
-    options: '-c plan_cache_mode=force_generic_plan -c jit=off',
+    // Arrays of any length share one plan: planning a set's statement anew costs more than running it. And no bitmaps: they gather every
+    // entry of a queue's index, the dead ones too, where an ordered scan stops at its limit and remembers what is dead.
+    options: '-c plan_cache_mode=force_generic_plan -c jit=off -c enable_bitmapscan=off',
     keepAlive: true,
     types,
   });
