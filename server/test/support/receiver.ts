@@ -45,6 +45,7 @@ export async function startReceiver(answering: Answering = accept): Promise<Rece
     request.on('error', () => {}); // the sender was killed
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  server.unref(); // a test that fails does not wait for it
   const receiver: Receiver = {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/callbacks`,
     received: [],
