@@ -23,12 +23,14 @@ before(async () => {
 });
 after(() => receiver.close());
 
-async function deliver(t: TestContext, url: string, options: Partial<DeliveryOptions> = {}): Promise<Outcome> {
+async function deliver(t: TestContext, url: string, options: Partial<DeliveryOptions> = {}, data = MESSAGE.data): Promise<Outcome> {
   const delivery = createDelivery({ mode: 'sandbox', clock: () => NOW, ...options });
   t.after(() => delivery.close());
   const apiSecret = createSecretKey(Buffer.from(SANDBOX_SECRET));
-  return delivery.deliver({ merchantNo: 'M1', url, apiKey: 'sandbox_api_key', apiSecret }, MESSAGE);
+  return delivery.deliver({ merchantNo: 'M1', url, apiKey: 'sandbox_api_key', apiSecret }, { ...MESSAGE, data });
 }
+
+const FAILED = { delivered: false, httpStatus: undefined, code: undefined };
 
 /** A resolver that knows every name, and counts. */
 function resolver(...addresses: string[]): { lookup: typeof systemLookup; asked: () => number } {
@@ -92,6 +94,12 @@ for (const [what, answering, fault, code] of refusals) {
     assert.equal(receiver.received.length, 1, 'asked once, and nobody else');
   });
 }
+
+test('data that cannot be signed are a failure like any other', async (t) => {
+  receiver.received.length = 0;
+  assert.deepEqual(await deliver(t, receiver.url, {}, 'no JSON'), { ...FAILED, fault: 'no answer (unknown fault)' });
+  assert.equal(receiver.received.length, 0);
+});
 
 test('an endless answer is cut off', async (t) => {
   let ended = false;

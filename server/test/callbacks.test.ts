@@ -242,11 +242,10 @@ test('a merchant whose server hangs keeps to its share, and others go on', async
   await configureCallbacks(operator(), 'sandbox', OTHER, { url: hanging.url, apiKey: 'other_api_key' });
   await write(100, 1, 2);
   await write(50, 1);
-  send(platform.services, { timeoutMs: 2_000 });
+  send();
   await until('the other merchant is served', () => receiver.received.length === 50);
   assert.equal(hanging.received.length, 64);
   assert.ok(isSigned(hanging.received[0]!, 'other_api_key', OTHER_SECRET));
-  await Promise.all(senders.splice(0).map((sender) => sender.stop()));
   await hanging.close();
   await configureCallbacks(operator(), 'sandbox', OTHER, { url: null });
 });

@@ -41,6 +41,10 @@ export interface Outcome {
   fault: string | undefined;
 }
 
+export function failure(fault: string, httpStatus?: number, code?: number): Outcome {
+  return { delivered: false, httpStatus, code, fault };
+}
+
 export interface DeliveryOptions {
   mode: GuardMode;
   clock: () => number;
@@ -108,34 +112,33 @@ export function createDelivery(options: DeliveryOptions): Delivery {
 
   return {
     async deliver({ url: urlText, apiKey, apiSecret }, { pushId, action, data }) {
-      const failed = (fault: string, httpStatus?: number, code?: number): Outcome => ({ delivered: false, httpStatus, code, fault });
       const fault = urlFault(urlText, mode);
-      if (fault !== undefined) return failed(`the URL is refused: ${fault}`);
-      const timestamp = String(clock());
-      const body = Buffer.from(`{"id":${JSON.stringify(pushId)},"action":${JSON.stringify(action)},"data":${data}}`, 'utf8');
-      const headers = {
-        'Content-Type': 'application/json; charset=utf-8',
-        'Content-Length': body.length,
-        Timestamp: timestamp,
-        Signature: signCallback(apiKey, timestamp, data, apiSecret),
-        'Sign-Version': 'V1',
-        Timezone: 'UTC+8',
-        'User-Agent': `pinward/${version}`,
-      };
+      if (fault !== undefined) return failure(`the URL is refused: ${fault}`);
       try {
+        const timestamp = String(clock());
+        const body = Buffer.from(`{"id":${JSON.stringify(pushId)},"action":${JSON.stringify(action)},"data":${data}}`, 'utf8');
+        const headers = {
+          'Content-Type': 'application/json; charset=utf-8',
+          'Content-Length': body.length,
+          Timestamp: timestamp,
+          Signature: signCallback(apiKey, timestamp, data, apiSecret),
+          'Sign-Version': 'V1',
+          Timezone: 'UTC+8',
+          'User-Agent': `pinward/${version}`,
+        };
         const send = () => exchange(new URL(urlText), headers, body);
         const { status, text } = await send().catch((error: unknown) => {
           if (error instanceof KeptTooLong) return send();
           throw error;
         });
-        if (status >= 300 && status < 400) return failed(`HTTP ${status}: redirects are not followed`, status);
-        if (status < 200 || status >= 300) return failed(`HTTP ${status}`, status);
+        if (status >= 300 && status < 400) return failure(`HTTP ${status}: redirects are not followed`, status);
+        if (status < 200 || status >= 300) return failure(`HTTP ${status}`, status);
         const { code, message } = readVerdict(text);
-        if (code === undefined) return failed('the reply is no JSON object with a number code', status);
-        if (code !== 0) return failed(`code ${code}${message && `: ${message}`}`, status, code);
+        if (code === undefined) return failure('the reply is no JSON object with a number code', status);
+        if (code !== 0) return failure(`code ${code}${message && `: ${message}`}`, status, code);
         return { delivered: true, httpStatus: status, code, fault: undefined };
       } catch (error) {
-        return failed(describe(error));
+        return failure(describe(error));
       }
     },
     close() {

@@ -1,12 +1,11 @@
 import { createSecretKey } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Memory } from '../auth/gate-memory.ts';
 import type { Database } from '../db/database.ts';
 import { shareStatements } from '../db/share.ts';
 import type { Keys } from '../keys/keys.ts';
 import { secretIdentity } from '../merchants/store.ts';
 import type { Services } from '../services.ts';
-import { createDelivery, DELIVERY_TIMEOUT_MS, type DeliveryOptions, type Endpoint, type Outcome } from './deliver.ts';
+import { createDelivery, DELIVERY_TIMEOUT_MS, type DeliveryOptions, type Endpoint, failure } from './deliver.ts';
 import { nextAttemptMs } from './retry-schedule.ts';
 import { type ClaimedEvent, claimEvents, findEndpoint, type Settled, type Settlement, settleEvents } from './store.ts';
 
@@ -33,6 +32,8 @@ export function sendCallbacks(services: Services, options: Partial<DeliveryOptio
     most: SETTLED_AT_ONCE,
     run: (settlements) => settleEvents(db, settlements),
   });
+
+  const loading = new Map<string, Promise<Endpoint | string>>();
 
   const inFlight = new Map<number, number>();
   const deliveries = new Set<Promise<void>>();
@@ -78,16 +79,34 @@ export function sendCallbacks(services: Services, options: Partial<DeliveryOptio
 
   async function send(event: ClaimedEvent, leaseEndMs: number): Promise<void> {
     const { eventId, action, attempts, putInAtMs } = event;
-    const endpoint = await endpointOf(endpoints, event.merchantId);
+    const endpoint = await endpointOf(event.merchantId);
     if (performance.now() + 2 * DELIVERY_TIMEOUT_MS > leaseEndMs) throw new Error('the database took too long'); // two, as a kept connection may fail
-    const { delivered, fault } = endpoint === undefined ? NOWHERE : await delivery.deliver(endpoint, event);
+    const { delivered, fault } = typeof endpoint === 'string' ? failure(endpoint) : await delivery.deliver(endpoint, event);
     const atMs = clock();
     const retryAtMs = delivered ? undefined : nextAttemptMs(attempts, putInAtMs, atMs);
     const settled = await settleWithin(leaseEndMs, { eventId, attempts, atMs, delivered, retryAtMs, fault });
     if (settled.woke) due = true;
-    const line = { eventId, merchantNo: endpoint?.merchantNo, action, attempts };
+    const line = { eventId, merchantNo: typeof endpoint === 'string' ? undefined : endpoint.merchantNo, action, attempts };
     if (delivered) log.debug(line, 'callback delivered');
     else if (retryAtMs === undefined && settled.settled) log.warn({ ...line, fault }, 'callback parked');
+  }
+
+  /** Where to, or why nowhere, which counts as an attempt. Events that come at once for a merchant that is not in memory share one load. */
+  async function endpointOf(merchantId: number): Promise<Endpoint | string> {
+    const key = String(merchantId);
+    const known = endpoints.known(key);
+    if (known !== undefined) return known;
+    const opening =
+      loading.get(key) ??
+      endpoints
+        .load(key)
+        .then(
+          (found) => found ?? 'the merchant has no callback address',
+          () => 'the secret that signs could not be read',
+        )
+        .finally(() => loading.delete(key));
+    loading.set(key, opening);
+    return opening;
   }
 
   /** A database that is away may be back before the lease ends, and the merchant is spared a repetition. */
@@ -127,13 +146,6 @@ export function sendCallbacks(services: Services, options: Partial<DeliveryOptio
       delivery.close();
     },
   };
-}
-
-const NOWHERE: Outcome = { delivered: false, httpStatus: undefined, code: undefined, fault: 'the merchant has no callback address' };
-
-async function endpointOf(endpoints: Memory<Endpoint>, merchantId: number): Promise<Endpoint | undefined> {
-  const key = String(merchantId);
-  return endpoints.known(key) ?? endpoints.load(key);
 }
 
 /** A merchant's endpoint, its secret unwrapped outside the JavaScript heap. */

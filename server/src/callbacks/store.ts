@@ -79,7 +79,7 @@ with given as (
 ), head as (
   select event_id from ranked where place <= room order by place, due_at limit $7
 ), claimed as (
-  update callback_events e set due_at = given.lease_end, attempts = e.attempts + 1 from given, head where e.event_id = head.event_id
+  update callback_events e set due_at = given.lease_end, attempts = least(e.attempts + 1, 32767) from given, head where e.event_id = head.event_id
   returning e.event_id, e.merchant_id, e.push_id, e.action, e.data, e.attempts, (extract(epoch from e.created_at) * 1000)::bigint as put_in_at
 ), put_back as (
   update callback_events e
