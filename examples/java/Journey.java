@@ -1,8 +1,12 @@
+import java.io.FileDescriptor;
+import java.io.FileOutputStream;
 import java.io.IOException;
+import java.io.PrintStream;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
+import java.nio.charset.StandardCharsets;
 import java.time.Instant;
 import java.time.LocalDate;
 import java.time.ZoneOffset;
@@ -59,6 +63,8 @@ public final class Journey extends Judge {
             System.err.println("java -cp out Journey URL [PORT FOR CALLBACKS]");
             System.exit(2);
         }
+        // Whatever the locale; for its sake these sources are ASCII too.
+        System.setOut(new PrintStream(new FileOutputStream(FileDescriptor.out), true, StandardCharsets.UTF_8));
         int status = 1;
         try (CallbackReceiver receiver =
                 arguments.length == 2 ? new CallbackReceiver(Integer.parseInt(arguments[1]), API_KEY, API_SECRET) : null) {
@@ -66,9 +72,9 @@ public final class Journey extends Judge {
             System.out.println("\nEvery answer is as it should be.");
             status = 0;
         } catch (Deviation deviation) {
-            System.out.println("✘ " + deviation.getMessage());
+            System.out.println("\u2718 " + deviation.getMessage());
         } catch (Exception error) {
-            System.out.println("✘ the journey broke off");
+            System.out.println("\u2718 the journey broke off");
             error.printStackTrace(System.out);
         }
         System.exit(status);
@@ -200,11 +206,11 @@ public final class Journey extends Judge {
         refused(4004, "a BIN that does not exist", client.post("card/apply", with(application, "card_bin_no", "B000")));
         var nowhere = without(application, "address_info");
         fault("address_info invalid parameter", "a physical card for nowhere", client.post("card/apply", nowhere));
-        var chinese = with(application, "address_info", with(address(), "city", "深圳"));
+        var chinese = with(application, "address_info", with(address(), "city", "\u6df1\u5733"));
         var answer = refused(2008, "an address in Chinese", client.post("card/apply", chinese));
         equal("the field stands before the text", "address_info.city only supports English input", answer.msg());
         answer = client.call("POST", "card/apply", chinese, Map.of("Language", "zh_CN"));
-        equal("in Chinese, if asked", "address_info.city 仅支持英文输入", answer.msg());
+        equal("in Chinese, if asked", "address_info.city \u4ec5\u652f\u6301\u82f1\u6587\u8f93\u5165", answer.msg());
         var plus = with(application, "address_info", with(address(), "phone_code", "+86"));
         fault("address_info.phone_code invalid parameter", "a dialling code with a plus", client.post("card/apply", plus));
 

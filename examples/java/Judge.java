@@ -43,12 +43,12 @@ abstract class Judge {
 
     static void that(String what, boolean holds) {
         if (!holds) throw new Deviation(what + ": no");
-        System.out.println("✔ " + what);
+        System.out.println("\u2714 " + what);
     }
 
     static void equal(String what, Object expected, Object actual) {
         if (!Objects.equals(expected, actual)) throw new Deviation(what + ": expected " + expected + ", got " + actual);
-        System.out.println("✔ " + what + ": " + (expected instanceof String || expected instanceof Number ? expected : "as expected"));
+        System.out.println("\u2714 " + what + ": " + (expected instanceof String || expected instanceof Number ? expected : "as expected"));
     }
 
     static void has(String what, Object object, String names) {
@@ -64,7 +64,7 @@ abstract class Judge {
 
     static PinwardClient.Answer success(String what, PinwardClient.Answer answer) {
         if (answer.code() != 0 || !answer.msg().equals("Success") || answer.data() == null) throw new Deviation(what + ": " + answer);
-        System.out.println("✔ " + what);
+        System.out.println("\u2714 " + what);
         return answer;
     }
 
@@ -74,7 +74,7 @@ abstract class Judge {
 
     static PinwardClient.Answer refused(int code, String what, PinwardClient.Answer answer) {
         if (answer.code() != code || answer.data() != null) throw new Deviation(what + ": expected " + code + ", got " + answer);
-        System.out.println("✔ " + what + ": " + code + " " + answer.msg());
+        System.out.println("\u2714 " + what + ": " + code + " " + answer.msg());
         return answer;
     }
 
