@@ -92,7 +92,7 @@ function complete(document: Document): Document {
     for (const [method, operation] of Object.entries(operations)) {
       const keyed = method === 'post' && path !== SET_PIN;
       operation.parameters = [...gateHeaders(path !== GET_TOKEN), ...(keyed ? [IDEMPOTENCY_KEY] : []), ...(operation.parameters ?? [])];
-      addFailure(operation, keyed ? KEYED_HEADERS : {});
+      addFailure(operation, path === SET_PIN ? SET_PIN_HEADERS : keyed ? KEYED_HEADERS : {});
     }
   }
   return addFailureSchema(document);
@@ -141,6 +141,10 @@ const IDEMPOTENCY_KEY = header(
 const KEYED_HEADERS = {
   'Retry-After': { description: 'Seconds; with codes 1009 and 1024', schema: { type: 'integer' } },
   'Idempotent-Replayed': { description: 'The answer is an earlier one, repeated', schema: { type: 'string', enum: ['true'] } },
+};
+
+const SET_PIN_HEADERS = {
+  'Pin-Warning': { description: "The merchant's own policies that warn of this PIN, by commas", schema: { type: 'string' } },
 };
 
 function gateHeaders(accessToken: boolean): object[] {

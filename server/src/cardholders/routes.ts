@@ -5,7 +5,7 @@ import { CardItem, cardItemOf } from '../cards/card-item.ts';
 import { listIssuedCards } from '../cards/store.ts';
 import { ApiError } from '../errors.ts';
 import { success, successSchema } from '../http/envelope.ts';
-import { Filter, OrderNumber, UniqueNumber } from '../http/fields.ts';
+import { Filter, Maybe, OrderNumber, UniqueNumber } from '../http/fields.ts';
 import { listFields, listHeaders, readListQuery } from '../http/list-query.ts';
 import type { Services } from '../services.ts';
 import { applyCardholder } from './apply-cardholder.ts';
@@ -28,7 +28,7 @@ export function cardholderRoutes(services: Services): FastifyPluginAsyncTypebox 
             'Creates one, or with `cardholder_no` applies anew after a rejection. The same application once more gives the same answer.',
           tags: ['Cardholders'],
           body: Type.Object({
-            cardholder_no: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9_-]{0,64}$', description: 'Empty or absent to create' })),
+            cardholder_no: Maybe(Type.String({ pattern: '^[A-Za-z0-9_-]{0,64}$', description: 'Empty or absent to create' })),
             cardholder_unique_no: UniqueNumber("The merchant's own number"),
             sumsub_share_token: Type.String({ pattern: '^[\\x21-\\x7e]{1,2048}$', description: 'Of the verifier Sumsub' }),
           }),

@@ -4,18 +4,10 @@ import { ApiError, type ErrorName } from '../errors.ts';
 import type { CardType } from './store.ts';
 
 /** Who a card is for and where it goes, in wire names: it is kept as it came, and handed on to the issuer. */
-export interface AddressInfo {
-  first_name?: string;
-  last_name?: string;
-  phone_code?: string;
-  phone?: string;
-  postal_code?: string;
-  country?: string;
-  state?: string;
-  city?: string;
-  address_line1?: string;
-  address_line2?: string;
-}
+export type AddressInfo = Partial<Record<(typeof FIELDS)[number], string>>;
+
+/** The same as it came: empty or `null` is not there. */
+export type GivenAddress = Partial<Record<(typeof FIELDS)[number], string | null>>;
 
 const FIELDS = [
   'first_name',
@@ -28,7 +20,7 @@ const FIELDS = [
   'city',
   'address_line1',
   'address_line2',
-] as const satisfies (keyof AddressInfo)[];
+] as const;
 
 /** What an address needs. Of a virtual card's holder the name and phone may be left out. */
 const REQUIRED: Record<CardType, readonly (keyof AddressInfo)[]> = {
@@ -43,7 +35,7 @@ const DIALLING_CODES: ReadonlySet<string> = new Set(getCountries().map((country)
  * Judges an address and gives it in its one form: fields in a fixed order, empty ones left out; undefined for a virtual card
  * without. Errors, each with the field before its text: 1004, 2008, 2007, 2009, 2010, 4010.
  */
-export function judgeAddress(given: AddressInfo | undefined, cardType: CardType): AddressInfo | undefined {
+export function judgeAddress(given: GivenAddress | undefined, cardType: CardType): AddressInfo | undefined {
   if (given === undefined && cardType === 'Virtual') return undefined;
   if (given === undefined) throw new ApiError('invalidParameter', { field: 'address_info' });
   const address: AddressInfo = Object.fromEntries(FIELDS.filter((field) => given[field]).map((field) => [field, given[field]]));

@@ -6,7 +6,7 @@ import { ApiError } from '../errors.ts';
 import type { Keys } from '../keys/keys.ts';
 import { orderNumber } from '../order-number.ts';
 import type { Services } from '../services.ts';
-import { type AddressInfo, judgeAddress } from './address.ts';
+import { type AddressInfo, type GivenAddress, judgeAddress } from './address.ts';
 import { type Applied, addressIdentity, findApplied, findOffer, insertApplication, type Offer } from './application-store.ts';
 import type { CardType } from './store.ts';
 
@@ -17,7 +17,7 @@ export interface CardApplication {
   cardholderNo: string;
   cardUniqueNo: string;
   cardType: CardType;
-  address: AddressInfo | undefined;
+  address: GivenAddress | undefined;
 }
 
 const MOST_ATTEMPTS = 10;

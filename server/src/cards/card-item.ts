@@ -1,10 +1,11 @@
 import Type from 'typebox';
+import { Maybe } from '../http/fields.ts';
 import type { Card } from './store.ts';
 
 export const CardTypeField = Type.Enum(['Virtual', 'Physical']);
 export const CardStatusField = Type.Enum(['Pending', 'ToActivate', 'Activated', 'Fail', 'Frozen', 'Delete']);
 
-const AddressField = (description: string) => Type.Optional(Type.String({ maxLength: 128, description }));
+const AddressField = (description: string) => Maybe(Type.String({ maxLength: 128, description }));
 /** Who a card is for and where it goes; what must be there, `address.ts` judges. */
 export const AddressInfoField = Type.Object({
   first_name: AddressField('English'),

@@ -3,7 +3,7 @@ import Type from 'typebox';
 import { originOf } from '../auth/authenticate.ts';
 import { ApiError } from '../errors.ts';
 import { success, successSchema } from '../http/envelope.ts';
-import { Filter, OrderNumber, Result, UniqueNumber } from '../http/fields.ts';
+import { Filter, Maybe, OrderNumber, Result, UniqueNumber } from '../http/fields.ts';
 import { listFields, listHeaders, readListQuery } from '../http/list-query.ts';
 import { FeeDetail } from '../products/product-file.ts';
 import type { Services } from '../services.ts';
@@ -122,7 +122,7 @@ export function cardRoutes(services: Services): FastifyPluginAsyncTypebox {
             cardholder_no: OrderNumber('An `Approved` cardholder'),
             card_unique_no: UniqueNumber("The merchant's own number"),
             card_type: CardTypeField,
-            address_info: Type.Optional(AddressInfoField),
+            address_info: Maybe(AddressInfoField),
           }),
           response: { 200: successSchema(Type.Object({ card_no: Type.String(), card_unique_no: Type.String() })) },
         },
@@ -135,7 +135,7 @@ export function cardRoutes(services: Services): FastifyPluginAsyncTypebox {
           cardholderNo,
           cardUniqueNo,
           cardType,
-          address: request.body.address_info,
+          address: request.body.address_info ?? undefined,
         };
         const { cardNo } = await applyCard(services, request.caller, application, originOf(request));
         return success(request, { card_no: cardNo, card_unique_no: cardUniqueNo });

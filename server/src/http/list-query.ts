@@ -1,14 +1,15 @@
 import Type from 'typebox';
 import { ApiError } from '../errors.ts';
 import { readUtcTime } from '../utc-time.ts';
+import { Maybe } from './fields.ts';
 
 const DAY_MS = 86_400_000;
 const LONGEST_RANGE_MS = 90 * DAY_MS;
 
 /** The fields of calls that give page after page. `page` counts from 0. */
 export const pageFields = {
-  page: Type.Optional(Type.Integer({ minimum: 0, maximum: 1_000_000, default: 0 })),
-  size: Type.Optional(Type.Integer({ minimum: 1, maximum: 100, default: 10 })),
+  page: Maybe(Type.Integer({ minimum: 0, maximum: 1_000_000, default: 0 })),
+  size: Maybe(Type.Integer({ minimum: 1, maximum: 100, default: 10 })),
 };
 
 /** The fields that every list call with a time range takes. */
@@ -29,8 +30,14 @@ export interface ListQuery extends Page {
   beforeMs: number;
 }
 
-export function readPage({ page = 0, size = 10 }: { page?: number; size?: number }): Page {
-  return { offset: page * size, size };
+interface AskedPage {
+  page?: number | null;
+  size?: number | null;
+}
+
+export function readPage({ page, size }: AskedPage): Page {
+  const items = size ?? 10;
+  return { offset: (page ?? 0) * items, size: items };
 }
 
 /**
@@ -38,10 +45,7 @@ export function readPage({ page = 0, size = 10 }: { page?: number; size?: number
  * zone of the Timezone header (default UTC+8). A range holds its start and not its end; an `end_time` that is a
  * mere date stands for the whole day. Faults: 1004 with the field, 1019, 1020.
  */
-export function readListQuery(
-  body: { start_time: string; end_time: string; page?: number; size?: number },
-  timezone: string | undefined,
-): ListQuery {
+export function readListQuery(body: AskedPage & { start_time: string; end_time: string }, timezone: string | undefined): ListQuery {
   const offsetMs = readTimezone(timezone);
   const start = readTime(body.start_time, 'start_time', offsetMs);
   const end = readTime(body.end_time, 'end_time', offsetMs);

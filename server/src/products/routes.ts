@@ -2,7 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import Type from 'typebox';
 import { requireMode } from '../auth/callers.ts';
 import { success, successSchema } from '../http/envelope.ts';
-import { Filter } from '../http/fields.ts';
+import { Filter, Maybe } from '../http/fields.ts';
 import { pageFields, readPage } from '../http/list-query.ts';
 import type { Services } from '../services.ts';
 import { FeeDetail, LimitFields } from './product-file.ts';
@@ -72,7 +72,7 @@ export function productRoutes({ db }: Services): FastifyPluginAsyncTypebox {
           summary: 'List the packages to apply for',
           description: 'For `CREDIT_EXTENSION` merchants; others get 1012.',
           tags: ['Cards'],
-          body: Type.Object({ type: Type.Optional(Type.Enum(['', 'Virtual', 'Physical'])), package_no: Filter, ...pageFields }),
+          body: Type.Object({ type: Maybe(Type.Enum(['', 'Virtual', 'Physical'])), package_no: Filter, ...pageFields }),
           response: { 200: successSchema(Type.Object({ list: Type.Array(Package) })) },
         },
       },
