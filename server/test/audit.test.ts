@@ -35,6 +35,7 @@ async function verifyChains(): Promise<number> {
   const owners = await platform.db.query<[number, string, number, Buffer]>(
     'heads',
     `select * from (select merchant_id, card_no, audit_count, audit_head from cards union all select merchant_id, '', audit_count, audit_head from merchants
+      union all select merchant_id, 'cardholder:' || cardholder_no, audit_count, audit_head from cardholders
       union all select 0, 'issuer:' || issuer_no, audit_count, audit_head from issuers union all select 0, '', audit_count, audit_head from installation
      ) o where audit_count > 0`,
   );
