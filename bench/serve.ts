@@ -64,7 +64,7 @@ export interface Load {
   requestOf(index: number): autocannon.Request;
   /** What every answer is to hold. */
   expected: string;
-  until: { duration: number } | { amount: number };
+  until: { duration: number; overallRate?: number } | { amount: number };
   connections: number;
   /** Requests that a connection walks through. */
   each: number;
