@@ -5,7 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import { createSecretKey, randomBytes, randomUUID } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -13,7 +13,7 @@ import type { JWK } from 'jose';
 import { cardVerificationValue } from '../src/crypto/cvv.ts';
 import { wrapKeyBlock } from '../src/crypto/key-block.ts';
 import { openDatabase } from '../src/db/database.ts';
-import { cards, credentials, EXPIRY_YYMM, ISSUER, SANDBOX_CVK } from '../src/sandbox/world.ts';
+import { cards, credentials, EXPIRY_YYMM, ISSUER, SANDBOX_CVK, sandboxPan } from '../src/sandbox/world.ts';
 import { remoteMerchant, validPin } from './support/calls.ts';
 import { sealBound, sealJwe } from './support/envelopes.ts';
 import { countSixDigits, formsOf, searchFor } from './support/find-values.ts';
@@ -64,13 +64,16 @@ async function drive(installation: Installation): Promise<Remains> {
   };
   const set = (pin: string, headers: Record<string, string> = {}, more = {}) =>
     call('/card/pin/set', { card_no: CARD, cardholder_no: HOLDER, pin, ...more }, headers);
-  const issuer = async (method: string, path: string, body?: object) => {
+  const answerTo = async (method: string, path: string, body?: object) => {
     const response = await fetch(`${server.url}/issuer/v1${path}`, {
       method,
       headers: { Authorization: `Bearer ${ISSUER.secret}`, ...(body && { 'Content-Type': 'application/json' }) },
       ...(body && { body: JSON.stringify(body) }),
     });
-    const text = await response.text();
+    return response.text();
+  };
+  const issuer = async (method: string, path: string, body?: object) => {
+    const text = await answerTo(method, path, body);
     answers.push(text);
     return JSON.parse(text) as { code: number; data?: { result?: string } };
   };
@@ -178,6 +181,62 @@ async function drive(installation: Installation): Promise<Remains> {
   assert.equal(await call(`/card/${CARD}/detail`, undefined, { 'Access-Token': `${token}x` }), 1007);
   assert.equal(await call(`/card/${CARD}/detail`, undefined, { 'Api-Key': SANDBOX_SECRET }), 1008);
 
+  // From applications to cards. What the issuer is told of PANs and share tokens, and the merchant of its token, is told to them alone.
+  const shareToken = keep('a share token', `approve-${randomBytes(24).toString('hex')}`);
+  const cardholder = { cardholder_unique_no: 'canary', sumsub_share_token: shareToken };
+  assert.equal(await call('/cardholder/apply', cardholder), 0);
+  assert.equal(await call('/cardholder/apply', { ...cardholder, sumsub_share_token: `${shareToken}x` }), 2001);
+  assert.equal(await call('/cardholder/apply', { ...cardholder, sumsub_share_token: keep('a share token', randomUUID()) }), 2006);
+  assert.ok((await answerTo('GET', '/cardholder/pending')).includes(shareToken));
+  const [, holder = ''] = /"cardholder_no":"(U[^"]+)"/.exec((await merchant.call('/cardholder/apply', cardholder)).text) ?? [];
+  await until('the sandbox has verified', async () => (await merchant.call(`/cardholder/${holder}/info`)).text.includes('"Approved"'));
+  const address = {
+    first_name: keep('an address', 'Wilhelmina'),
+    last_name: keep('an address', 'Featherstonehaugh'),
+    phone_code: '44',
+    phone: keep('an address', '7911123456'),
+    postal_code: 'SW1A 1AA',
+    country: 'GB',
+    state: 'Greater London',
+    city: 'London',
+    address_line1: keep('an address', '4711 Canary Yellow Lane'),
+  };
+  const application = { card_bin_no: 'B202605220001', cardholder_no: holder, card_unique_no: 'pending-canary', card_type: 'Physical' };
+  assert.equal(await call('/card/apply', { ...application, address_info: { ...address, city: '伦敦' } }), 2008);
+  assert.equal(await call('/card/apply', { ...application, address_info: address }, { 'Idempotency-Key': 'canary' }), 0);
+  assert.equal(await call('/card/apply', { ...application, address_info: { ...address, city: 'Leeds' } }), 4002);
+  assert.ok((await answerTo('GET', '/card/pending')).includes(address.address_line1));
+  const [, applied = ''] =
+    /"card_no":"(C[^"]+)"/.exec((await merchant.call('/card/apply', { ...application, address_info: address })).text) ?? [];
+  assert.equal(
+    (await issuer('POST', '/card/issued', { card_no: applied, pan: keep('a PAN', sandboxPan(4_710)), expiry: '2001' })).code,
+    1004,
+  );
+  assert.equal((await issuer('POST', '/card/issued', { card_no: applied, pan: panOf(CARD) })).code, 5005);
+  const issuedText = await answerTo('POST', '/card/issued', { card_no: applied, pan: keep('a PAN', sandboxPan(4_711)), expiry: '3012' });
+  const { cvv2 } = (JSON.parse(issuedText) as { data: { cvv2: string } }).data;
+  const activation = {
+    card_no: applied,
+    cardholder_no: holder,
+    cvv: keep('a sealed CVV', seal(cvv2)),
+    card_last_no: sandboxPan(4_711).slice(-4),
+  };
+  assert.equal(await call('/card/active', activation), 0);
+  assert.equal(await call(`/card/${applied}/private/info`), 0);
+  const clientToken = await merchant.call(`/merchant/client/${applied}/token`);
+  keep('a client access token', clientToken.data?.client_access_token as string);
+  const lines = [sandboxPan(4_712), '4111111111111111'].map((pan) => ({
+    ...{ merchant_no: 'M202605220001', card_unique_no: keep('a PAN', pan).slice(-4), cardholder_no: holder, card_type: 'Physical' },
+    ...{ status: 'Activated', pan, expiry: '3012' },
+  }));
+  writeFileSync(
+    join(installation.scratch, 'cards.jsonl'),
+    `${lines.map((one) => JSON.stringify(one)).join('\n')}\n{"pan":"${sandboxPan(4_711)}",\n`,
+  );
+  const imported = await installation.run(['cards', 'import', join(installation.scratch, 'cards.jsonl'), '--issuer', ISSUER.issuerNo]);
+  assert.match(imported.stdout, /^1 cards added, 0 were there already, 2 lines refused$/m);
+  texts.set('what cards import said', imported.stdout + imported.stderr);
+
   // Operators. What a command shows once, it shows to them alone.
   const made = await operate(['credential', 'create', '--merchant', 'M202605220001', '--allow-ip', '127.0.0.1']);
   keep('a secret that was made', /apiSecret +(\S+)/.exec(made)?.[1] as string);
@@ -206,6 +265,9 @@ async function drive(installation: Installation): Promise<Remains> {
     for (let i = 0; i < 3; i++) assert.equal(await set(keep('an envelope', seal(next()))), 1001);
     await db.script(`alter table ${table} drop constraint broken`);
   }
+  await db.script("alter table card_applications add constraint broken check (card_no = '') not valid");
+  assert.equal(await call('/card/apply', { ...application, card_unique_no: 'broken', address_info: address }), 1001);
+  await db.script('alter table card_applications drop constraint broken');
   const tables = await db.query<[string]>('tables', `select tablename from pg_tables where schemaname = 'public'`);
   for (const [table] of tables)
     texts.set(
