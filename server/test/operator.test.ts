@@ -194,7 +194,7 @@ test('the sandbox comes back as new while a platform serves it', async () => {
   const made = await newCredential(['--merchant', await newMerchant('Goes'), '--allow-ip', LOCAL]);
   assert.equal(await succeeds(['sandbox', 'reset']), 'the sandbox is as new\n');
   assert.equal(await storedPin(platform, FIRST_CARD.cardNo), undefined, 'the old PINs are gone');
-  assert.equal((await succeeds(['merchant', 'list'])).trim().split('\n').length, 4, 'a head and three merchants');
+  assert.equal((await succeeds(['merchant', 'list'])).trim().split('\n').length, 5, 'a head and four merchants');
   await sleep(NOTICED_AFTER_MS);
   assert.equal(await codeOf(made.apiKey).catch((error: Error) => error.message), 'no token: 1008');
   assert.equal((await remoteMerchant(server.url).setPin(validPin(4))).code, 0);
