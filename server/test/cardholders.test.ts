@@ -199,6 +199,16 @@ describe("the issuer's verdict", () => {
     ]);
   });
 
+  test('gives the merchant no reason of a failure where there is none', async () => {
+    const cardholderNo = numberIn(await apply('verdict-6', 'pending-1'));
+    for (const status of ['In_progress', 'Approved']) {
+      assert.equal((await decide(cardholderNo, status, { reason: 'Documents are good' })).code, 0);
+      const range = { start_time: '2026-06-01', end_time: '2026-06-02' };
+      const { data } = await merchant.call('POST', '/cardholder/list', { ...range, cardholder_no: cardholderNo });
+      assert.equal((data as { list: { fail_reason: string }[] }).list[0]?.fail_reason, '');
+    }
+  });
+
   test('stands: the same word changes nothing, another is refused', async () => {
     const cardholderNo = numberIn(await apply('verdict-3', 'pending-1'));
     await decide(cardholderNo, 'Approved');

@@ -40,7 +40,7 @@ export async function decideVerification(
     if (cardholder.status === status) return;
     const { from, action } = VERDICTS[status];
     if (!(from as readonly CardholderStatus[]).includes(cardholder.status)) throw new ApiError(refusalOf(cardholder.status));
-    await setVerification(tx, cardholder, { status, failReason: reason, email, personalWrapped });
+    await setVerification(tx, cardholder, { status, failReason: status === 'Rejected' ? reason : undefined, email, personalWrapped });
     const why = reason === undefined ? {} : { reason };
     await auditCardholder(tx, cardholder.merchantId, cardholderNo, now, action, detailsOf(by, { before: cardholder.status, ...why }));
   });
