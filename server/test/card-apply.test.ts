@@ -365,6 +365,38 @@ describe('bringing in a card that is out already', () => {
     assert.deepEqual(await actionsOf(`cardholder:${cardholder_no}`), ['cardholder_created']);
   });
 
+  test('eight times at once, with a number or without, adds one, and all are answered alike', async () => {
+    const existing = { cardholder_unique_no: undefined, cardholder_no: 'U202605220001' };
+    for (const [i, number] of [undefined, 'C-old-at-once'].entries()) {
+      const one = { ...existing, card_no: number, card_unique_no: `old-at-once-${i}`, pan: sandboxPan(7_010 + i) };
+      const answers = await Promise.all(Array.from({ length: 8 }, () => bring(one)));
+      assert.deepEqual(new Set(answers.map(({ code }) => code)), new Set([0]), answers.map(({ text }) => text).join());
+      const brought = answers.map(({ data }) => data as { card_no: string; added: boolean });
+      assert.equal(new Set(brought.map(({ card_no }) => card_no)).size, 1);
+      assert.equal(brought.filter(({ added }) => added).length, 1);
+    }
+  });
+
+  test('of one unique number with eight PANs at once adds one and refuses the others with 4002', async () => {
+    const answers = await Promise.all(
+      Array.from({ length: 8 }, (_, i) =>
+        bring({
+          card_no: undefined,
+          card_unique_no: 'old-one-number',
+          cardholder_unique_no: undefined,
+          cardholder_no: 'U202605220001',
+          pan: sandboxPan(7_020 + i),
+        }),
+      ),
+    );
+    assert.deepEqual(answers.map(({ code }) => code).sort(), [0, ...Array.from({ length: 7 }, () => 4002)]);
+  });
+
+  test('refuses what no column can hold by its field', async () => {
+    assert.equal((await bring({ email: 'a\u0000@example.com' })).msg, 'email invalid parameter');
+    assert.equal((await bring({ card_name: 'a\u0000b' })).msg, 'card_name invalid parameter');
+  });
+
   test('is refused where it does not fit what is there', async () => {
     const code = async (more: object) =>
       (await bring({ card_no: 'C-old-2', card_unique_no: 'old-2', pan: sandboxPan(7_003), ...more })).code;

@@ -75,12 +75,14 @@ test('a bad line is named by its number and its fault, tells nothing of what sta
     line(1006, { expiry: '3113' }),
     line(1007),
     line(1000, { card_no: 'C-old-1000b', pan: sandboxPan(555) }),
+    line(1008, { email: 'a\u0000@example.com' }),
   ];
   const { status, stdout, stderr } = await run(fileOf(lines));
   assert.equal(status, 1);
   assert.deepEqual(stdout.trim().split('\n').sort(), [
-    '2 cards added, 0 were there already, 8 lines refused',
+    '2 cards added, 0 were there already, 9 lines refused',
     'line 11: Card unique number was used with another application',
+    'line 12: email invalid parameter',
     'line 2: it is no JSON',
     'line 3: pan invalid parameter',
     'line 4: pan invalid parameter',

@@ -8,7 +8,7 @@ import type { Services } from '../services.ts';
 import { findApplied } from './application-store.ts';
 import type { By } from './change-status.ts';
 import { type CardStatus, type CardType, findPrivate, insertCard, panIdentity } from './store.ts';
-import { claimPan, requirePanOf } from './store-pan.ts';
+import { requirePanOf, tryPan } from './store-pan.ts';
 
 /** A card that is out already. */
 export interface ImportedCard {
@@ -55,26 +55,34 @@ export async function importCard(
   const now = clock();
   return db.transaction(async (tx) => {
     const cardholderNo = await cardholderFor(tx, merchantId, card, by, now);
-    const there = await findApplied(tx, merchantId, cardUniqueNo);
-    if (there !== undefined) {
-      const same = there.cardholderNo === cardholderNo && there.cardType === cardType && (card.cardNo ?? there.cardNo) === there.cardNo;
-      if (!same || !(await hasPan(tx, there.cardNo))) throw new ApiError('cardUniqueNoTaken');
-      return { cardNo: there.cardNo, cardholderNo, added: false };
-    }
+    const there = await findThere(tx, cardholderNo);
+    if (there !== undefined) return there;
     for (let attempt = 0; attempt < MOST_ATTEMPTS; attempt++) {
       const cardNo = card.cardNo ?? orderNumber('C', now);
-      const stored = await claimPan(tx, keys, cardNo, pan, expiry);
+      const stored = await tryPan(tx, keys, cardNo, pan, expiry);
       const { cardBinNo, organization } = bin;
       const row = { merchantId, cardNo, cardUniqueNo, cardholderNo, cardType, status, cardBinNo, organization, createdAtMs: now };
-      if (!(await insertCard(tx, { ...row, ...stored, cardName: card.cardName ?? '' }))) {
-        if (card.cardNo !== undefined) throw new ApiError('cardUniqueNoTaken');
-        continue;
+      if (stored !== undefined && (await insertCard(tx, { ...row, ...stored, cardName: card.cardName ?? '' }))) {
+        await auditCard(tx, merchantId, cardNo, now, 'card_created', detailsOf(by, { status, card_type: cardType, imported: true }));
+        return { cardNo, cardholderNo, added: true };
       }
-      await auditCard(tx, merchantId, cardNo, now, 'card_created', detailsOf(by, { status, card_type: cardType, imported: true }));
-      return { cardNo, cardholderNo, added: true };
+      // Another request may have brought the very card, or its unique number, a moment ago.
+      const since = await findThere(tx, cardholderNo);
+      if (since !== undefined) return since;
+      if (stored === undefined) throw new ApiError('panTaken');
+      if (card.cardNo !== undefined) throw new ApiError('cardUniqueNoTaken');
     }
     throw new Error('no card number was free');
   });
+
+  /** The very card, where it is there already. Errors: 4002 where the unique number is another card's. */
+  async function findThere(tx: Queryable, cardholderNo: string): Promise<Imported | undefined> {
+    const there = await findApplied(tx, merchantId, cardUniqueNo);
+    if (there === undefined) return undefined;
+    const same = there.cardholderNo === cardholderNo && there.cardType === cardType && (card.cardNo ?? there.cardNo) === there.cardNo;
+    if (!same || !(await hasPan(tx, there.cardNo))) throw new ApiError('cardUniqueNoTaken');
+    return { cardNo: there.cardNo, cardholderNo, added: false };
+  }
 
   async function hasPan(tx: Queryable, cardNo: string): Promise<boolean> {
     const stored = await findPrivate(tx, merchantId, cardNo);

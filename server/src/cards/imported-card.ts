@@ -1,5 +1,5 @@
 import Type, { type Static } from 'typebox';
-import { OrderNumber, UniqueNumber } from '../http/fields.ts';
+import { Email, OrderNumber, UniqueNumber } from '../http/fields.ts';
 import { CardTypeField } from './card-item.ts';
 import type { ImportedCard } from './import-card.ts';
 
@@ -13,10 +13,10 @@ export const ImportedCardBody = Type.Object({
   card_unique_no: UniqueNumber("The merchant's own number"),
   cardholder_no: Type.Optional(OrderNumber('Its cardholder')),
   cardholder_unique_no: Type.Optional(UniqueNumber("Or by the merchant's own number; one that is new is made, `Approved`")),
-  email: Type.Optional(Type.String({ maxLength: 254, description: 'Of a new cardholder' })),
+  email: Type.Optional(Email('Of a new cardholder')),
   card_type: CardTypeField,
   status: Type.Enum(['ToActivate', 'Activated', 'Frozen']),
-  card_name: Type.Optional(Type.String({ maxLength: 128 })),
+  card_name: Type.Optional(Type.String({ maxLength: 128, pattern: '^[^\\u0000-\\u001f\\u007f]*$' })),
   pan: Pan,
   expiry: Expiry,
 });

@@ -53,10 +53,17 @@ export async function makePan(tx: Queryable, keys: Keys, cardNo: string, bin: Ca
 }
 
 /**
- * A fingerprint is unique under its own key version. After a rotation cards stand under several until they are moved, so all live
- * versions are looked up, and the oldest, which every process has, gives the lock by which two that bring the same PAN take turns.
+ * The same; undefined where another card has the PAN. A fingerprint is unique under its own key version. After a rotation cards stand
+ * under several until they are moved, so all live versions are looked up, and the oldest, which every process has, gives the lock by
+ * which two that bring the same PAN take turns.
  */
-async function tryPan(tx: Queryable, keys: Keys, cardNo: string, digits: string, expiryYymm: string): Promise<StoredPan | undefined> {
+export async function tryPan(
+  tx: Queryable,
+  keys: Keys,
+  cardNo: string,
+  digits: string,
+  expiryYymm: string,
+): Promise<StoredPan | undefined> {
   const pan = Buffer.from(digits, 'latin1');
   try {
     const { versions, version } = keys.panFingerprint;

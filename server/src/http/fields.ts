@@ -16,6 +16,10 @@ export function Maybe<T extends TSchema>(schema: T) {
   return Type.Optional(Type.Union([schema, Type.Null()]));
 }
 
+export function Email(description: string) {
+  return Type.String({ maxLength: 254, pattern: '^[^@\\s\\u0000]+@[^@\\s\\u0000]+$', description });
+}
+
 /** A filter by a number of either kind; an empty one is none, since the API's own samples send fields empty. */
 export const Filter = Maybe(Type.String({ maxLength: 64, pattern: '^[^\\u0000]*$' }));
 

@@ -12,7 +12,7 @@ import { Expiry, ImportedCardBody, importedCardOf, Pan } from '../cards/imported
 import { issueCard } from '../cards/issue-card.ts';
 import { ApiError } from '../errors.ts';
 import { success, successSchema } from '../http/envelope.ts';
-import { OrderNumber, Result } from '../http/fields.ts';
+import { Email, OrderNumber, Result } from '../http/fields.ts';
 import { findMerchantId } from '../merchants/store.ts';
 import type { Services } from '../services.ts';
 import { issuerOriginOf } from './authenticate.ts';
@@ -227,7 +227,7 @@ export function issuerCardRoutes(services: Services): FastifyPluginAsyncTypebox 
             cardholder_no: OrderNumber('The cardholder'),
             status: Type.Enum(['In_progress', 'Approved', 'Rejected']),
             reason: Type.Optional(Reason),
-            email: Type.Optional(Type.String({ maxLength: 254, pattern: '^[^@\\s\\u0000]+@[^@\\s\\u0000]+$' })),
+            email: Type.Optional(Email('As the verifier learned it')),
             birth_date: Type.Optional(Type.String({ pattern: '^[0-9]{4}-[0-9]{2}-[0-9]{2}$' })),
             phone: Type.Optional(Type.String({ pattern: '^[0-9]{4,20}$', description: 'Digits alone' })),
           }),
