@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
 import { createDecipheriv } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
+import { importCard } from '../src/cards/import-card.ts';
+import { importedCardOf } from '../src/cards/imported-card.ts';
+import type { Database, Queryable } from '../src/db/database.ts';
 import { changeMerchant } from '../src/merchants/administer.ts';
 import { changeOffer } from '../src/products/administer.ts';
 import { playTurn } from '../src/sandbox/play-issuer.ts';
@@ -363,6 +366,29 @@ describe('bringing in a card that is out already', () => {
     assert.equal((await merchant.call('POST', '/card/pin/set', set)).code, 0);
     assert.deepEqual(await actionsOf('C-old-1'), ['card_created', 'pin_set']);
     assert.deepEqual(await actionsOf(`cardholder:${cardholder_no}`), ['cardholder_created']);
+  });
+
+  test('sends its PAN in clear in no statement, so that no log of the database can have it', async () => {
+    const values: string[] = [];
+    const pan = sandboxPan(7_009);
+    const listen = <T extends Queryable>(db: T): T => ({
+      ...db,
+      query: (name: string, text: string, given: unknown[] = []) => {
+        values.push(JSON.stringify(given.map((one) => (Buffer.isBuffer(one) ? one.toString('latin1') : one))));
+        return db.query(name, text, given);
+      },
+    });
+    const db = {
+      ...listen(platform.db),
+      transaction: (work: (tx: Queryable) => Promise<never>) => platform.db.transaction((tx) => work(listen(tx))),
+    };
+    const one = {
+      ...importedCardOf(card({ card_no: 'C-old-quiet', card_unique_no: 'old-quiet', pan }) as never),
+      cardholderUniqueNo: 'old-quiet',
+    };
+    assert.equal((await importCard({ ...platform.services, db: db as Database }, 1, 1, one, 'operator')).added, true);
+    assert.ok(values.length > 5);
+    assert.ok(!values.some((text) => text.includes(pan)));
   });
 
   test('eight times at once, with a number or without, adds one, and all are answered alike', async () => {
