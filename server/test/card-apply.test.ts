@@ -4,6 +4,7 @@ import { after, before, describe, test } from 'node:test';
 import { importCard } from '../src/cards/import-card.ts';
 import { importedCardOf } from '../src/cards/imported-card.ts';
 import type { Database, Queryable } from '../src/db/database.ts';
+import { createIssuer } from '../src/issuer/administer.ts';
 import { changeMerchant } from '../src/merchants/administer.ts';
 import { changeOffer } from '../src/products/administer.ts';
 import { playTurn } from '../src/sandbox/play-issuer.ts';
@@ -330,6 +331,19 @@ describe('the issuer', () => {
         ['Frozen', 'Activated', 'Fraud'],
       ],
     );
+  });
+
+  test('cannot touch cards under the BIN of another issuer of the same merchant', async () => {
+    const operator = { db: platform.db, now: Date.now };
+    const { secret } = await createIssuer(operator, { name: 'Second', merchants: ['M202605220001'], ipAllowlist: ['127.0.0.1'] });
+    const second = issuerOf(platform, secret.expose());
+    for (const status of ['Frozen', 'Delete'])
+      assert.equal((await second.call('POST', '/card/status', { card_no: 'C202605220001', status })).code, 4001);
+    const pending = await applied(virtual('of-the-first-issuer'));
+    assert.equal((await second.call('POST', '/card/issued', { card_no: pending })).code, 4001);
+    assert.equal((await second.call('POST', '/card/failed', { card_no: pending, reason: 'no' })).code, 4001);
+    assert.deepEqual(((await second.call('GET', '/card/pending')).data as { list: object[] }).list, []);
+    assert.deepEqual([(await detail('C202605220001')).status, (await detail(pending)).status], ['Activated', 'Pending']);
   });
 
   test('deletes a card', async () => {

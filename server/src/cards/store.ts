@@ -253,6 +253,17 @@ export async function isPanTaken(tx: Queryable, fingerprints: Buffer[], lock: re
   return rows.length > 0;
 }
 
+/** Whether a card of one of the issuer's merchants is the issuer's own: several may serve one merchant. A card without a BIN, from before there were any, is of each. */
+export async function isCardOfIssuer(tx: Queryable, issuerId: number, merchantId: number, cardNo: string): Promise<boolean> {
+  const rows = await tx.query(
+    'is-card-of-issuer',
+    `select from cards c left join card_bins b using (card_bin_no)
+      where c.merchant_id = $1 and c.card_no = $2 and coalesce(b.issuer_id, $3) = $3`,
+    [merchantId, cardNo, issuerId],
+  );
+  return rows.length > 0;
+}
+
 export async function setIssuerFrozen(tx: Queryable, merchantId: number, cardNo: string, frozen: boolean): Promise<void> {
   await tx.query('set-issuer-frozen', 'update cards set issuer_frozen = $3 where merchant_id = $1 and card_no = $2', [
     merchantId,

@@ -168,8 +168,7 @@ export function issuerCardRoutes(services: Services): FastifyPluginAsyncTypebox 
       },
       async (request) => {
         const { card_no: cardNo, status, reason = '' } = request.body;
-        const { merchantIds } = request.issuer;
-        const now = await changeStatusAsIssuer(services, merchantIds, { cardNo, status, reason }, issuerOriginOf(request));
+        const now = await changeStatusAsIssuer(services, request.issuer, { cardNo, status, reason }, issuerOriginOf(request));
         return success(request, { status: now });
       },
     );
