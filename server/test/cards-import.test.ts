@@ -168,7 +168,16 @@ test('operators make BINs and packages; what they take out of the offer nobody g
   await succeeds(['bin', 'disable', binNo]);
   assert.deepEqual(await packages(), ['P202605220001', 'P202605220002']);
 
-  await refuses(['bin', 'create', '--issuer', 'I000', '--bin', '988888', '--organization', 'x'], /there is no issuer I000/);
+  const other = /^issuer +(\S+)$/m.exec(
+    await succeeds(['issuer', 'create', '--name', 'Other', '--merchant', 'M202605220001']),
+  )?.[1] as string;
+  for (const digits of ['988888888', '9888888', '988888'])
+    await refuses(
+      ['bin', 'create', '--issuer', other, '--bin', digits, '--organization', 'x'],
+      /within, or around, one of issuer I202605220001/,
+    );
+  await succeeds(['bin', 'create', '--issuer', other, '--bin', '9888887', '--organization', 'Test']);
+  await refuses(['bin', 'create', '--issuer', 'I000', '--bin', '977777', '--organization', 'x'], /there is no issuer I000/);
   await refuses(['bin', 'create', '--issuer', 'I202605220001', '--bin', '98', '--organization', 'x'], /a BIN has 6 to 11 digits/);
   await refuses(['package', 'disable', 'P-0'], /there is no package P-0/);
   writeFileSync(sheet, JSON.stringify({ ...content, package_no: 'P-2', fee_detail: { open_cost: 'free' } }));

@@ -3,7 +3,7 @@ import type { CardType } from '../cards/store.ts';
 import type { Database, Queryable } from '../db/database.ts';
 import { OperatorError, randomText } from '../merchants/administer.ts';
 import { NO_LIMITS, type PackageSheet, readPackageFile } from './product-file.ts';
-import { type CardBin, insertBin, insertPackage, setOffered } from './store.ts';
+import { type CardBin, insertBin, insertPackage, lockBins, setOffered } from './store.ts';
 
 /** What operators do to card products. Each change and its audit record are one transaction. */
 
@@ -17,7 +17,7 @@ export interface NewBin {
   currencies: string[];
 }
 
-/** Makes a BIN of an issuer's; the merchants that the issuer is bound to may apply under it. */
+/** Makes a BIN of an issuer's; the merchants that the issuer is bound to may apply under it. No PAN may lie under the BINs of two issuers. */
 export async function createBin({ db, now }: { db: Database; now: () => number }, given: NewBin): Promise<string> {
   if (!/^[0-9]{6,11}$/.test(given.bin)) throw new OperatorError('a BIN has 6 to 11 digits');
   if (given.panDigits < given.bin.length + 2) throw new OperatorError('the PAN is too short for the BIN');
@@ -32,6 +32,8 @@ export async function createBin({ db, now }: { db: Database; now: () => number }
     limits: NO_LIMITS,
   };
   await db.transaction(async (tx) => {
+    const other = await lockBins(tx, given.issuerNo, bin.bin);
+    if (other !== undefined) throw new OperatorError(`the BIN lies within, or around, one of issuer ${other}`);
     if (!(await insertBin(tx, given.issuerNo, bin, now()))) throw new OperatorError(`there is no issuer ${given.issuerNo}`);
     const details = { card_bin_no: bin.cardBinNo, bin: bin.bin, issuer: given.issuerNo };
     await auditPlatform(tx, now(), 'product_created', detailsOf('operator', details));

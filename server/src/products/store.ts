@@ -105,6 +105,18 @@ export async function listPackages(
   }));
 }
 
+/** Another issuer with a BIN that begins as this one does, or the other way round; nobody makes one until the transaction ends. */
+export async function lockBins(tx: Queryable, issuerNo: string, bin: string): Promise<string | undefined> {
+  await tx.query('lock-bins', 'lock table card_bins in share row exclusive mode');
+  const [row] = await tx.query<[string]>(
+    'find-overlapping-bin',
+    `select issuer_no from card_bins b join issuers using (issuer_id)
+      where issuer_no <> $1 and (starts_with(b.bin, $2) or starts_with($2, b.bin)) limit 1`,
+    [issuerNo, bin],
+  );
+  return row?.[0];
+}
+
 /** Stores a BIN of an issuer's; false if there is no such issuer. */
 export async function insertBin(tx: Queryable, issuerNo: string, bin: CardBin, atMs: number): Promise<boolean> {
   const rows = await tx.query(
