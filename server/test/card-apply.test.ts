@@ -256,7 +256,8 @@ describe('the issuer', () => {
     assert.equal((await issuerCall('/card/issued', { card_no: cardNo, pan })).text, first.text);
     assert.equal((await issuerCall('/card/issued', { card_no: cardNo, pan: '9999991234567893' })).code, 4005);
     assert.equal((await issuerCall('/card/issued', { card_no: cardNo, expiry: '3001' })).code, 4005);
-    assert.deepEqual(await actionsOf(cardNo), ['card_applied', 'card_issued']);
+    // Who is told PAN and CVV2 again is on record, as with private/info.
+    assert.deepEqual(await actionsOf(cardNo), ['card_applied', 'card_issued', 'card_private_read', 'card_private_read']);
   });
 
   const bad: [what: string, code: number, msg: string, more: object][] = [

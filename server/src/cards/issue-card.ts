@@ -1,3 +1,4 @@
+import { auditCard, detailsOf } from '../audit/append.ts';
 import type { Queryable } from '../db/database.ts';
 import { ApiError } from '../errors.ts';
 import type { Keys } from '../keys/keys.ts';
@@ -26,7 +27,7 @@ export interface IssuedCard {
 
 /**
  * Issues a card that was applied for: a physical one waits for its activation, a virtual one is activated. PAN and expiry are the
- * issuer's, or made here. Told once more of a card that is issued it gives the same answer, unless that card has another PAN or expiry.
+ * issuer's, or made here. Told once more of a card that is issued it gives the same answer, and audits that, unless that card has another PAN or expiry.
  * Errors: 4001, 4005, 1004 on `pan` or `expiry`, 5005, 5006.
  */
 export async function issueCard(
@@ -40,7 +41,12 @@ export async function issueCard(
     const card = await lockCard(tx, merchantIds, request.cardNo);
     const cardBinNo = card && (await findBinToIssue(tx, issuerId, card.merchantId, card.cardNo));
     if (card === undefined || cardBinNo === undefined) throw new ApiError('cardMissing');
-    if (card.status !== 'Pending') return issuedBefore(keys, card, request);
+    if (card.status !== 'Pending') {
+      const answer = issuedBefore(keys, card, request);
+      // PAN and CVV2 once more: a reading like any other.
+      await auditCard(tx, card.merchantId, card.cardNo, now, 'card_private_read', detailsOf(by));
+      return answer;
+    }
 
     const stored = await panFor(tx, keys, card, (await findBin(tx, cardBinNo)) as CardBin, request, now);
     await setPan(tx, card.merchantId, card.cardNo, stored);
