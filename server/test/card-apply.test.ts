@@ -6,7 +6,7 @@ import { importedCardOf } from '../src/cards/imported-card.ts';
 import type { Database, Queryable } from '../src/db/database.ts';
 import { createIssuer } from '../src/issuer/administer.ts';
 import { changeMerchant } from '../src/merchants/administer.ts';
-import { changeOffer } from '../src/products/administer.ts';
+import { changeOffer, createBin } from '../src/products/administer.ts';
 import { playTurn } from '../src/sandbox/play-issuer.ts';
 import { sandboxPan } from '../src/sandbox/world.ts';
 import { type IssuerHost, issuerOf } from './support/issuer.ts';
@@ -283,6 +283,22 @@ describe('the issuer', () => {
     assert.deepEqual(
       [0, 5005].map((code) => answers.filter((answer) => answer.code === code).length),
       [1, 19],
+    );
+  });
+
+  test('of a BIN that is nearly used up gives all that is free, at once, and 5006 to the others', async () => {
+    const operator = { db: platform.db, now: Date.now };
+    const bin = { issuerNo: 'I202605220001', bin: '98765432101', panDigits: 13, organization: 'Small', currencies: ['USD'] };
+    const card_bin_no = await createBin(operator, { ...bin, cardTypes: ['Virtual'] });
+    const numbers = await Promise.all(Array.from({ length: 13 }, (_, i) => applied(virtual(`small-${i}`, { card_bin_no }))));
+    const codes = new Map<string, number>();
+    for (let turn = 0; turn < 5; turn++)
+      await Promise.all(numbers.map(async (card_no) => codes.set(card_no, (await issuerCall('/card/issued', { card_no })).code)));
+    assert.deepEqual([...codes.values()].sort(), [...Array.from({ length: 10 }, () => 0), 5006, 5006, 5006]);
+    await changeOffer(operator, 'card_bins', card_bin_no, false);
+    assert.deepEqual(
+      platform.logLines.filter((line) => line.includes('unexpected fault')),
+      [],
     );
   });
 

@@ -46,7 +46,7 @@ export async function makePan(tx: Queryable, keys: Keys, cardNo: string, bin: Ca
   for (let attempt = 0; attempt < MOST_ATTEMPTS; attempt++) {
     let body = bin.bin;
     while (body.length < bin.panDigits - 1) body += randomInt(10);
-    const stored = await tryPan(tx, keys, cardNo, body + luhnDigit(body), expiryYymm);
+    const stored = await tryPan(tx, keys, cardNo, body + luhnDigit(body), expiryYymm, false);
     if (stored !== undefined) return stored;
   }
   throw new ApiError('binExhausted');
@@ -63,13 +63,14 @@ export async function tryPan(
   cardNo: string,
   digits: string,
   expiryYymm: string,
+  wait = true,
 ): Promise<StoredPan | undefined> {
   const pan = Buffer.from(digits, 'latin1');
   try {
     const { versions, version } = keys.panFingerprint;
     const fingerprints = versions.map((one) => keys.panFingerprint.mac(one, pan));
     const oldest = fingerprints.at(-1) as Buffer;
-    if (await isPanTaken(tx, fingerprints, [oldest.readInt32BE(0), oldest.readInt32BE(4)])) return undefined;
+    if (await isPanTaken(tx, fingerprints, [oldest.readInt32BE(0), oldest.readInt32BE(4)], wait)) return undefined;
     return {
       panWrapped: keys.pan.wrap(pan, panIdentity(cardNo)),
       panFingerprint: keys.panFingerprint.mac(version, pan),

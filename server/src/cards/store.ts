@@ -245,10 +245,15 @@ export async function setPan(tx: Queryable, merchantId: number, cardNo: string, 
 
 /**
  * Whether a card has one of these fingerprints. Holds the PAN until the transaction ends: nobody else who asks first, as all do that
- * store one, gets an answer meanwhile. `lock` is the same for all fingerprints of one PAN.
+ * store one, gets an answer meanwhile. `lock` is the same for all fingerprints of one PAN. Who does not `wait` is told that a PAN which
+ * somebody else holds is taken: only so may a transaction ask for several, in whatever order.
  */
-export async function isPanTaken(tx: Queryable, fingerprints: Buffer[], lock: readonly [number, number]): Promise<boolean> {
-  await tx.query('lock-pan', 'select pg_advisory_xact_lock($1, $2)', [...lock]);
+export async function isPanTaken(tx: Queryable, fingerprints: Buffer[], lock: readonly [number, number], wait: boolean): Promise<boolean> {
+  if (wait) await tx.query('lock-pan', 'select pg_advisory_xact_lock($1, $2)', [...lock]);
+  else {
+    const [row] = await tx.query<[boolean]>('try-lock-pan', 'select pg_try_advisory_xact_lock($1, $2)', [...lock]);
+    if (row?.[0] !== true) return true;
+  }
   const rows = await tx.query('find-pan', 'select from cards where pan_fingerprint = any($1)', [fingerprints]);
   return rows.length > 0;
 }
