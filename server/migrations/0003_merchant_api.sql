@@ -64,7 +64,8 @@ alter table cardholders
   add column share_token_wrapped bytea,
   add column submitted_at        timestamptz;
 create index cardholders_by_time on cardholders (merchant_id, created_at desc, cardholder_no desc);
-create index cardholders_to_verify on cardholders (merchant_id, submitted_at, cardholder_no) where share_token_wrapped is not null;
+-- In the order of the queue, whosever the cardholders are: an issuer's page is read from its beginning and no further.
+create index cardholders_to_verify on cardholders (submitted_at, cardholder_no, merchant_id) where share_token_wrapped is not null;
 
 alter table merchants
   add column pci_enabled            boolean not null default false,

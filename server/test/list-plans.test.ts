@@ -97,3 +97,12 @@ for (const [what, run, index] of lists) {
     assert.match(plan, index, plan);
   });
 }
+
+test('cardholders to verify: a page is read in the order of the queue, however many of other merchants wait', async () => {
+  await platform.db.session((session) => session.script(`update cardholders set share_token_wrapped = '\\x00'; analyze cardholders`));
+  for (const after of [undefined, 'U700']) {
+    const plan = await planOf((db) => listPendingCardholders(db, [2], after, 100));
+    assert.doesNotMatch(plan, /Seq Scan on cardholders|Sort/, plan);
+    assert.match(plan, /cardholders_to_verify/, plan);
+  }
+});

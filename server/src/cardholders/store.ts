@@ -188,10 +188,10 @@ export async function listPendingCardholders(
   size: number,
 ): Promise<PendingCardholder[]> {
   const rows = await db.query<[number, string, string, string, CardholderStatus, Buffer, number]>(
-    after === undefined ? 'list-pending-cardholders' : 'list-pending-cardholders-after',
+    `list-pending-cardholders${merchantIds === undefined ? '' : '-of'}${after === undefined ? '' : '-after'}`,
     `select c.merchant_id, m.merchant_no, c.cardholder_no, c.cardholder_unique_no, c.status, c.share_token_wrapped, (extract(epoch from c.submitted_at) * 1000)::bigint
        from cardholders c join merchants m using (merchant_id)
-      where c.share_token_wrapped is not null and ($1::int[] is null or c.merchant_id = any($1))
+      where c.share_token_wrapped is not null and ${merchantIds === undefined ? '$1::int[] is null' : 'c.merchant_id = any($1)'}
         ${after === undefined ? '' : 'and (c.submitted_at, c.cardholder_no) > (select submitted_at, cardholder_no from cardholders where cardholder_no = $3)'}
       order by c.submitted_at, c.cardholder_no limit $2`,
     [merchantIds, size, ...(after === undefined ? [] : [after])],
