@@ -37,8 +37,8 @@ create index card_packages_of_bin on card_packages (card_bin_no, package_no);
 alter table cards
   add column card_bin_no text references card_bins,
   add column package_no  text references card_packages,
-  -- What an issuer froze, the merchant does not unfreeze.
-  add column issuer_frozen boolean not null default false;
+  -- Whose freeze it is, while the card is frozen: what an issuer froze, the merchant does not unfreeze, nor the other way round.
+  add column frozen_by text not null default 'merchant' check (frozen_by in ('merchant', 'issuer', 'both'));
 
 -- What was applied for, until and after the issuer decides.
 create table card_applications (

@@ -175,7 +175,7 @@ test('after 24 hours it is parked and those behind it go on; a retry brings it b
   receiver.answering = ({ data }, response) => answer(response, data.number === 0 ? 500 : 200, '{"code":0}');
   await write(1, 3);
   send();
-  await until('the first has failed', async () => (await events())[0]?.[2] === 1);
+  await until('the first has failed', async () => (await events())[0]?.[3] === 'HTTP 500');
   platform.clock.now += DAY_MS;
   await until('it is parked', async () => (await states())[0] === 'parked');
   await until('the others are through', async () => (await states()).join() === 'parked,delivered,delivered');

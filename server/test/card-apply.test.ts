@@ -326,16 +326,29 @@ describe('the issuer', () => {
     await changeMerchant({ db: platform.db, now: Date.now }, 'M202605220001', { callbackUrl: 'http://127.0.0.1:9/' });
     const cardNo = 'C202605220001';
     const update = async (status: string) => (await merchant.call('POST', '/card/status/update', { card_no: cardNo, status })).code;
-    const asIssuer = async (status: string) => (await issuerCall('/card/status', { card_no: cardNo, status, reason: 'Fraud' })).code;
+    const asIssuer = async (status: string) => {
+      const { code, data } = await issuerCall('/card/status', { card_no: cardNo, status, reason: 'Fraud' });
+      return code === 0 ? (data as { status: string }).status : code;
+    };
     assert.equal(await asIssuer('Activated'), 4005, 'it did not freeze it');
-    assert.equal(await asIssuer('Frozen'), 0);
+    assert.equal(await asIssuer('Frozen'), 'Frozen');
     assert.equal(await update('Activated'), 4005);
     assert.equal(await asIssuer('Frozen'), 4005);
-    assert.equal(await asIssuer('Activated'), 0);
-    assert.equal(await update('Frozen'), 0);
-    assert.equal(await asIssuer('Frozen'), 0, 'also one that the merchant froze');
-    assert.equal(await update('Activated'), 4005);
-    assert.equal(await asIssuer('Activated'), 0);
+    assert.equal(await asIssuer('Activated'), 'Activated');
+
+    // Under both freezes it stays frozen until the last is ended, whoever came first.
+    for (const [first, second] of [
+      [() => update('Frozen'), () => asIssuer('Frozen')],
+      [() => asIssuer('Frozen'), () => update('Frozen')],
+    ] as const) {
+      assert.ok([0, 'Frozen'].includes(await first()));
+      assert.ok([0, 'Frozen'].includes(await second()));
+      assert.deepEqual([await update('Frozen'), await asIssuer('Frozen')], [4005, 4005]);
+      assert.equal(await update('Activated'), 4005);
+      assert.equal(await asIssuer('Activated'), 'Frozen', "the merchant's freeze stays");
+      assert.equal(await asIssuer('Activated'), 4005);
+      assert.equal(await update('Activated'), 0);
+    }
     const events = await platform.db.query<[string]>('told', `select data from callback_events where card_no = $1 order by event_id`, [
       cardNo,
     ]);
@@ -345,9 +358,12 @@ describe('the issuer', () => {
         ['Activated', 'Frozen', 'Fraud'],
         ['Frozen', 'Activated', 'Fraud'],
         ['Activated', 'Frozen', ''],
-        ['Frozen', 'Activated', 'Fraud'],
+        ['Frozen', 'Activated', ''],
+        ['Activated', 'Frozen', 'Fraud'],
+        ['Frozen', 'Activated', ''],
       ],
     );
+    assert.equal((await actionsOf(cardNo)).filter((action) => /frozen/.test(action)).length, 10);
   });
 
   test('cannot touch cards under the BIN of another issuer of the same merchant', async () => {
@@ -452,6 +468,31 @@ describe('bringing in a card that is out already', () => {
   test('refuses what no column can hold by its field', async () => {
     assert.equal((await bring({ email: 'a\u0000@example.com' })).msg, 'email invalid parameter');
     assert.equal((await bring({ card_name: 'a\u0000b' })).msg, 'card_name invalid parameter');
+  });
+
+  test('keeps a frozen one under its freeze: the issuer’s, or the merchant’s if it says so', async () => {
+    const frozen = { status: 'Frozen', cardholder_unique_no: undefined, cardholder_no: 'U202605220001' };
+    const unfreeze = async (card_no: string) => (await merchant.call('POST', '/card/status/update', { card_no, status: 'Activated' })).code;
+    assert.equal((await bring({ ...frozen, card_no: 'C-ice-1', card_unique_no: 'ice-1', pan: sandboxPan(7_101) })).code, 0);
+    assert.equal(await unfreeze('C-ice-1'), 4005);
+    assert.equal((await issuerCall('/card/status', { card_no: 'C-ice-1', status: 'Activated' })).code, 0);
+    const theirs = { ...frozen, frozen_by: 'merchant', card_no: 'C-ice-2', card_unique_no: 'ice-2', pan: sandboxPan(7_102) };
+    assert.equal((await bring(theirs)).code, 0);
+    assert.equal(await unfreeze('C-ice-2'), 0);
+  });
+
+  test('is refused for a cardholder that is not approved', async () => {
+    const holder = async (token: string) => {
+      const body = { cardholder_unique_no: `import-${token}`, sumsub_share_token: token };
+      return ((await merchant.call('POST', '/cardholder/apply', body)).data as { cardholder_no: string }).cardholder_no;
+    };
+    const [waiting, rejected] = [await holder('pending-i'), await holder('reject-i')];
+    platform.clock.now += 1_000;
+    await playTurn(platform.services);
+    const code = async (more: object) => (await bring({ card_no: 'C-no-1', card_unique_no: 'no-1', pan: sandboxPan(7_103), ...more })).code;
+    assert.equal(await code({ cardholder_unique_no: undefined, cardholder_no: waiting }), 2004);
+    assert.equal(await code({ cardholder_unique_no: 'import-reject-i' }), 2005);
+    assert.equal(await code({ cardholder_unique_no: undefined, cardholder_no: rejected }), 2005);
   });
 
   test('is refused where it does not fit what is there', async () => {

@@ -155,6 +155,8 @@ describe("the issuer's verdict", () => {
     );
     assert.ok(found.every(({ merchant_no }) => merchant_no === 'M202605220001'));
     assert.equal((await issuer.call('GET', '/cardholder/pending?size=0')).msg, 'size invalid parameter');
+    const [begin, unknown] = [await issuer.call('GET', '/cardholder/pending'), await issuer.call('GET', '/cardholder/pending?after=U000')];
+    assert.equal(unknown.text, begin.text, 'a number that is none begins at the start, lest one think that nobody waits');
   });
 
   test('approves with what the verifier learned, and forgets the token', async () => {
@@ -221,6 +223,18 @@ describe("the issuer's verdict", () => {
     assert.equal((await decide('U000', 'Approved')).code, 2002);
     assert.equal((await decide(rejected, 'Approved', { birth_date: '2026-02-30' })).msg, 'birth_date invalid parameter');
     assert.equal((await actionsOf(cardholderNo)).length, 2);
+  });
+
+  test('is of the application that it names: one that another has followed is left alone', async () => {
+    const cardholderNo = numberIn(await apply('verdict-7', 'pending-1'));
+    const time = platform.clock.now;
+    assert.equal((await decide(cardholderNo, 'Rejected', { reason: 'no', time })).code, 0);
+    platform.clock.now += 1;
+    assert.equal(numberIn(await apply('verdict-7', 'pending-2', cardholderNo)), cardholderNo);
+    assert.equal((await decide(cardholderNo, 'Rejected', { reason: 'no', time })).code, 2004, 'the same once more, late');
+    assert.equal((await decide(cardholderNo, 'Approved', { time })).code, 2004);
+    assert.equal(await statusOf(cardholderNo), 'Pending');
+    assert.equal((await decide(cardholderNo, 'Approved', { time: platform.clock.now })).code, 0);
   });
 
   test('of twenty at once is one', async () => {

@@ -233,6 +233,8 @@ describe('verifying is refused', () => {
     const foreign = await other.call('POST', '/pin/unblock', { card_no: CARD });
     const none = await other.call('POST', '/pin/unblock', { card_no: 'C000000000000' });
     assert.deepEqual([foreign.code, foreign.text], [4001, none.text]);
+    assert.equal((await other.call('GET', '/pin/C202605220006')).code, 4001, "its merchant's, but of another issuer's BIN");
+    await platform.db.script(`update cards set card_bin_no = null where card_no = 'C202605220006'`);
     assert.equal((await other.call('GET', '/pin/C202605220006')).code, 0);
     assert.equal((await other.call('GET', `/pin/${CARD}`)).code, 4001);
     const ownCard = { card_no: 'C202605220006', pin_block: '00'.repeat(16), format: 4, zone_key: 'sandbox_zpk' };
@@ -258,7 +260,7 @@ describe('the gate of the issuer', () => {
       { name: 'Short-lived', merchants: ['M202605220001'], ipAllowlist: ['127.0.0.0/8'] },
     );
     const ended = issuerOf(platform, secret.expose());
-    assert.equal((await ended.call('GET', `/pin/${CARD}`)).code, 0);
+    assert.equal((await ended.call('GET', '/zone-keys')).code, 0);
     await endIssuer({ db: platform.db, now: Date.now }, issuerNo);
     await new Promise((resolve) => setTimeout(resolve, 1000));
     const answers = [
@@ -302,7 +304,7 @@ describe('the gate of the issuer', () => {
         'x-forwarded-for': '203.0.113.7',
         ...(cert && { 'client-cert': `:${cert.toString('base64')}:` }),
       };
-      return (await platform.app.inject({ url: `/issuer/v1/pin/${CARD}`, headers, remoteAddress })).json<{ code: number }>().code;
+      return (await platform.app.inject({ url: '/issuer/v1/zone-keys', headers, remoteAddress })).json<{ code: number }>().code;
     };
     assert.equal(await ask('10.1.1.1', der), 0);
     assert.equal(await ask('10.1.1.1', randomBytes(300)), 5001);

@@ -14,6 +14,8 @@ const VERDICTS = {
 
 export interface Verdict {
   cardholderNo: string;
+  /** Which application it is about, by the time that the queue shows; undefined: the present one. */
+  submittedAtMs: number | undefined;
   status: keyof typeof VERDICTS;
   /** Why, with `Rejected`. */
   reason: string | undefined;
@@ -23,13 +25,13 @@ export interface Verdict {
 }
 
 /**
- * Stores how far a cardholder's verification is. The same word once more changes nothing. Errors: 2002; 2003 and 2005 where
- * the verdict was given already; 1004 on `birth_date`.
+ * Stores how far a cardholder's verification is. The same word once more changes nothing. Errors: 2002; 2004 for an application
+ * that another has followed; 2003 and 2005 where the verdict was given already; 1004 on `birth_date`.
  */
 export async function decideVerification(
   { db, keys, clock }: Pick<Services, 'db' | 'keys' | 'clock'>,
   merchantIds: number[],
-  { cardholderNo, status, reason, email, personal }: Verdict,
+  { cardholderNo, submittedAtMs, status, reason, email, personal }: Verdict,
   by: By,
 ): Promise<void> {
   const now = clock();
@@ -37,6 +39,7 @@ export async function decideVerification(
   await db.transaction(async (tx) => {
     const cardholder = await lockCardholder(tx, merchantIds, cardholderNo);
     if (cardholder === undefined) throw new ApiError('cardholderMissing');
+    if (submittedAtMs !== undefined && submittedAtMs !== cardholder.submittedAtMs) throw new ApiError('verificationPending');
     if (cardholder.status === status) return;
     const { from, action } = VERDICTS[status];
     if (!(from as readonly CardholderStatus[]).includes(cardholder.status)) throw new ApiError(refusalOf(cardholder.status));

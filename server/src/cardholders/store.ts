@@ -72,15 +72,17 @@ export interface LockedCardholder {
   cardholderUniqueNo: string;
   status: CardholderStatus;
   shareTokenHash: Buffer | null;
+  submittedAtMs: number | null;
 }
 
-type LockedTuple = [number, string, string, CardholderStatus, Buffer | null];
-const LOCKED_COLUMNS = 'merchant_id, cardholder_no, cardholder_unique_no, status, share_token_hash';
+type LockedTuple = [number, string, string, CardholderStatus, Buffer | null, number | null];
+const LOCKED_COLUMNS =
+  'merchant_id, cardholder_no, cardholder_unique_no, status, share_token_hash, (extract(epoch from submitted_at) * 1000)::bigint';
 
 function lockedOf(row: LockedTuple | undefined): LockedCardholder | undefined {
   if (row === undefined) return undefined;
-  const [merchantId, cardholderNo, cardholderUniqueNo, status, shareTokenHash] = row;
-  return { merchantId, cardholderNo, cardholderUniqueNo, status, shareTokenHash };
+  const [merchantId, cardholderNo, cardholderUniqueNo, status, shareTokenHash, submittedAtMs] = row;
+  return { merchantId, cardholderNo, cardholderUniqueNo, status, shareTokenHash, submittedAtMs };
 }
 
 /** Holds a cardholder of one of these merchants until the transaction ends. */
@@ -180,7 +182,7 @@ export interface PendingCardholder {
   submittedAtMs: number;
 }
 
-/** Who waits for a verdict, of these merchants or (undefined) of all, longest first, some at a time; `after` is the last one's number of the page before. */
+/** Who waits for a verdict, of these merchants or (undefined) of all, longest first, some at a time; `after` is the last one's number of the page before; an unknown one begins at the start. */
 export async function listPendingCardholders(
   db: Queryable,
   merchantIds: number[] | undefined,
@@ -192,7 +194,7 @@ export async function listPendingCardholders(
     `select c.merchant_id, m.merchant_no, c.cardholder_no, c.cardholder_unique_no, c.status, c.share_token_wrapped, (extract(epoch from c.submitted_at) * 1000)::bigint
        from cardholders c join merchants m using (merchant_id)
       where c.share_token_wrapped is not null and ${merchantIds === undefined ? '$1::int[] is null' : 'c.merchant_id = any($1)'}
-        ${after === undefined ? '' : 'and (c.submitted_at, c.cardholder_no) > (select submitted_at, cardholder_no from cardholders where cardholder_no = $3)'}
+        ${after === undefined ? '' : `and (c.submitted_at, c.cardholder_no) > (select coalesce(max(submitted_at), '-infinity'), coalesce(max(cardholder_no), '') from cardholders where cardholder_no = $3)`}
       order by c.submitted_at, c.cardholder_no limit $2`,
     [merchantIds, size, ...(after === undefined ? [] : [after])],
   );

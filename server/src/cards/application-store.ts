@@ -155,7 +155,7 @@ export interface PendingApplication {
 
 /**
  * Applications until then that wait for a decision under BINs of this issuer (undefined: of any), oldest first. `after` is the card number of the last
- * one of the page before: so that a queue which is worked off meanwhile skips nobody.
+ * one of the page before, so that a queue which is worked off meanwhile skips nobody; an unknown one begins at the start.
  */
 export async function listPendingApplications(
   db: Queryable,
@@ -169,7 +169,7 @@ export async function listPendingApplications(
        from card_applications a join card_bins b using (card_bin_no) join cards c using (merchant_id, card_no) join merchants m using (merchant_id)
       where a.decided_at is null and c.status = 'Pending' and a.applied_at <= to_timestamp($2::bigint / 1000.0)
         ${issuerId === undefined ? 'and $1::int is null' : 'and b.issuer_id = $1'}
-        ${after === undefined ? '' : 'and (a.applied_at, a.card_no) > (select applied_at, card_no from cards join card_applications using (merchant_id, card_no) where card_no = $4)'}
+        ${after === undefined ? '' : `and (a.applied_at, a.card_no) > (select coalesce(max(applied_at), '-infinity'), coalesce(max(card_no), '') from cards join card_applications using (merchant_id, card_no) where card_no = $4)`}
       order by a.applied_at, a.card_no limit $3`,
     [issuerId, untilMs, size, ...(after === undefined ? [] : [after])],
   );

@@ -1,7 +1,8 @@
 import { detailsOf } from '../audit/append.ts';
 import type { Origin } from '../auth/authenticate.ts';
 import type { Caller } from '../auth/callers.ts';
-import { type CardholderStatus, findCardholder } from '../cardholders/store.ts';
+import { requireApproved } from '../cardholders/require-approved.ts';
+import { findCardholder } from '../cardholders/store.ts';
 import { ApiError } from '../errors.ts';
 import type { Keys } from '../keys/keys.ts';
 import { orderNumber } from '../order-number.ts';
@@ -72,12 +73,6 @@ function productOf({ integrationMode }: Caller, { cardBinNo, packageNo }: CardAp
   if (byBin && cardBinNo !== undefined) return { cardBinNo };
   if (!byBin && packageNo !== undefined) return { packageNo };
   throw new ApiError('invalidParameter', { field: byBin ? 'card_bin_no' : 'package_no' });
-}
-
-function requireApproved(status: CardholderStatus | undefined): void {
-  if (status === undefined) throw new ApiError('cardholderMissing');
-  if (status === 'Rejected') throw new ApiError('verificationFailed');
-  if (status !== 'Approved') throw new ApiError('verificationPending');
 }
 
 function requireType(offer: Offer | undefined, cardType: CardType): asserts offer is Offer {

@@ -1,4 +1,5 @@
 import { auditCard, auditCardholder, detailsOf } from '../audit/append.ts';
+import { requireApproved } from '../cardholders/require-approved.ts';
 import { findByUniqueNo, findCardholder, insertCardholder } from '../cardholders/store.ts';
 import type { Queryable } from '../db/database.ts';
 import { ApiError } from '../errors.ts';
@@ -7,7 +8,7 @@ import { findBinOfPan } from '../products/store.ts';
 import type { Services } from '../services.ts';
 import { findApplied } from './application-store.ts';
 import type { By } from './change-status.ts';
-import { type CardStatus, type CardType, findPrivate, insertCard, panIdentity } from './store.ts';
+import { type CardStatus, type CardType, type FrozenBy, findPrivate, insertCard, panIdentity } from './store.ts';
 import { requirePanOf, tryPan } from './store-pan.ts';
 
 /** A card that is out already. */
@@ -21,6 +22,8 @@ export interface ImportedCard {
   email: string | undefined;
   cardType: CardType;
   status: Extract<CardStatus, 'ToActivate' | 'Activated' | 'Frozen'>;
+  /** Whose freeze it is, of a frozen one. */
+  frozenBy: FrozenBy;
   cardName: string | undefined;
   pan: string;
   /** YYMM. */
@@ -38,7 +41,7 @@ const MOST_ATTEMPTS = 10;
 
 /**
  * Brings a card in that is out already, of the issuer's BIN, to one of its merchants; with its cardholder, if that is new. The same card once
- * more changes nothing. Errors: 1004 on `pan`, `expiry` or `cardholder_no`, 2002, 4002 for a unique or card number that another card has, 5005.
+ * more changes nothing. Errors: 1004 on `pan`, `expiry` or `cardholder_no`, 2002, 2004, 2005, 2011, 4002 for a unique or card number that another card has, 5005.
  */
 export async function importCard(
   { db, keys, clock }: Pick<Services, 'db' | 'keys' | 'clock'>,
@@ -47,7 +50,7 @@ export async function importCard(
   card: ImportedCard,
   by: By,
 ): Promise<Imported> {
-  const { cardUniqueNo, cardType, status, pan, expiry } = card;
+  const { cardUniqueNo, cardType, status, frozenBy, pan, expiry } = card;
   if (!/^[0-9]{2}(0[1-9]|1[0-2])$/.test(expiry)) throw new ApiError('invalidParameter', { field: 'expiry' });
   const bin = await findBinOfPan(db, issuerId, pan);
   if (bin === undefined) throw new ApiError('invalidParameter', { field: 'pan' });
@@ -61,7 +64,7 @@ export async function importCard(
       const cardNo = card.cardNo ?? orderNumber('C', now);
       const stored = await tryPan(tx, keys, cardNo, pan, expiry);
       const { cardBinNo, organization } = bin;
-      const row = { merchantId, cardNo, cardUniqueNo, cardholderNo, cardType, status, cardBinNo, organization, createdAtMs: now };
+      const row = { merchantId, cardNo, cardUniqueNo, cardholderNo, cardType, status, frozenBy, cardBinNo, organization, createdAtMs: now };
       if (stored !== undefined && (await insertCard(tx, { ...row, ...stored, cardName: card.cardName ?? '' }))) {
         await auditCard(tx, merchantId, cardNo, now, 'card_created', detailsOf(by, { status, card_type: cardType, imported: true }));
         return { cardNo, cardholderNo, added: true };
@@ -98,13 +101,14 @@ async function cardholderFor(tx: Queryable, merchantId: number, card: ImportedCa
   const { cardholderNo, cardholderUniqueNo, email } = card;
   if (cardholderUniqueNo === undefined) {
     if (cardholderNo === undefined) throw new ApiError('invalidParameter', { field: 'cardholder_no' });
-    if ((await findCardholder(tx, merchantId, cardholderNo)) === undefined) throw new ApiError('cardholderMissing');
+    requireApproved((await findCardholder(tx, merchantId, cardholderNo))?.status);
     return cardholderNo;
   }
   for (let attempt = 0; attempt < MOST_ATTEMPTS; attempt++) {
     const there = await findByUniqueNo(tx, merchantId, cardholderUniqueNo);
     if (there !== undefined) {
       if ((cardholderNo ?? there.cardholderNo) !== there.cardholderNo) throw new ApiError('cardholderUniqueNoMismatch');
+      requireApproved(there.status);
       return there.cardholderNo;
     }
     const fresh = cardholderNo ?? orderNumber('U', now);

@@ -2,6 +2,8 @@ import type { Queryable } from '../db/database.ts';
 import type { ListQuery } from '../http/list-query.ts';
 
 export type CardType = 'Virtual' | 'Physical';
+/** Whose freeze a frozen card is under. */
+export type FrozenBy = 'merchant' | 'issuer' | 'both';
 export type CardStatus = 'Pending' | 'ToActivate' | 'Activated' | 'Fail' | 'Frozen' | 'Delete';
 
 export interface Card {
@@ -114,7 +116,8 @@ export interface LockedCard {
   cvkVersion: number;
   activationFailures: number;
   activationFailedAtMs: number | null;
-  issuerFrozen: boolean;
+  /** Means something while the card is `Frozen`. */
+  frozenBy: FrozenBy;
 }
 
 type LockedTuple = [
@@ -128,7 +131,7 @@ type LockedTuple = [
   number,
   number,
   number | null,
-  boolean,
+  FrozenBy,
 ];
 
 /** Holds a card of one of these merchants until the transaction ends: its status and its failed activations don't change meanwhile. */
@@ -136,13 +139,13 @@ export async function lockCard(tx: Queryable, merchantIds: number[], cardNo: str
   const [row] = await tx.query<LockedTuple>(
     'lock-card',
     `select merchant_id, cardholder_no, card_type, status, pan_wrapped, pan_last_four, expiry_yymm, cvk_version, activation_failures,
-            (extract(epoch from activation_failed_at) * 1000)::bigint, issuer_frozen
+            (extract(epoch from activation_failed_at) * 1000)::bigint, frozen_by
        from cards where merchant_id = any($1) and card_no = $2 for update`,
     [merchantIds, cardNo],
   );
   if (row === undefined) return undefined;
   const [merchantId, cardholderNo, cardType, status, panWrapped, panLastFour, expiryYymm, cvkVersion, ...more] = row;
-  const [activationFailures, activationFailedAtMs, issuerFrozen] = more;
+  const [activationFailures, activationFailedAtMs, frozenBy] = more;
   return {
     merchantId,
     cardNo,
@@ -155,7 +158,7 @@ export async function lockCard(tx: Queryable, merchantIds: number[], cardNo: str
     cvkVersion,
     activationFailures,
     activationFailedAtMs,
-    issuerFrozen,
+    frozenBy,
   };
 }
 
@@ -198,7 +201,8 @@ export interface NewCard extends StoredPan {
   cardName: string;
   organization: string;
   cardBinNo?: string;
-  packageNo?: string;
+  /** Of a card that is `Frozen`; the merchant's if nothing is said. */
+  frozenBy?: FrozenBy;
   createdAtMs: number;
 }
 
@@ -206,9 +210,9 @@ export interface NewCard extends StoredPan {
 export async function insertCard(tx: Queryable, card: NewCard): Promise<boolean> {
   const rows = await tx.query(
     'insert-card',
-    `insert into cards (merchant_id, card_no, card_unique_no, cardholder_no, card_type, status, card_name, organization, card_bin_no, package_no,
+    `insert into cards (merchant_id, card_no, card_unique_no, cardholder_no, card_type, status, card_name, organization, card_bin_no, frozen_by,
                         pan_wrapped, pan_fingerprint, pan_last_four, expiry_yymm, created_at, pan_fingerprint_version, cvk_version)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, to_timestamp($15::bigint / 1000.0), $16, $17)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, coalesce($10, 'merchant'), $11, $12, $13, $14, to_timestamp($15::bigint / 1000.0), $16, $17)
      on conflict do nothing returning 1`,
     [
       card.merchantId,
@@ -220,7 +224,7 @@ export async function insertCard(tx: Queryable, card: NewCard): Promise<boolean>
       card.cardName,
       card.organization,
       card.cardBinNo,
-      card.packageNo,
+      card.frozenBy,
       card.panWrapped,
       card.panFingerprint,
       card.panLastFour,
@@ -269,11 +273,11 @@ export async function isCardOfIssuer(tx: Queryable, issuerId: number, merchantId
   return rows.length > 0;
 }
 
-export async function setIssuerFrozen(tx: Queryable, merchantId: number, cardNo: string, frozen: boolean): Promise<void> {
-  await tx.query('set-issuer-frozen', 'update cards set issuer_frozen = $3 where merchant_id = $1 and card_no = $2', [
+export async function setFrozenBy(tx: Queryable, { merchantId, cardNo }: LockedCard, frozenBy: FrozenBy): Promise<void> {
+  await tx.query('set-frozen-by', 'update cards set frozen_by = $3 where merchant_id = $1 and card_no = $2', [
     merchantId,
     cardNo,
-    frozen,
+    frozenBy,
   ]);
 }
 

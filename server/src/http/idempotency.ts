@@ -10,6 +10,9 @@ const KEY = /^[\x21-\x7e]{1,255}$/;
 /** Of these the caller may try again with the same key: the platform was at fault, or it was too early. */
 const NOT_KEPT: ReadonlySet<number> = new Set([codeOf('systemError'), codeOf('tooFrequent')]);
 
+/** Characters. Only lists answer with more; they change nothing, and served anew they are as good. */
+const MOST_KEPT = 4_096;
+
 /**
  * Hooks on a gated scope, by which a POST with an `Idempotency-Key` is served once in 24 hours and its answer repeated byte for byte
  * (docs/adr/0015). They run after the gate and the schema: what fails there is not remembered. Without the header they cost
@@ -49,7 +52,8 @@ export function repeatAnswers(scope: FastifyInstance, { db, clock }: Services, t
   scope.addHook('onSend', (request, _reply, payload, done) => {
     const run = runs.get(request);
     if (run === undefined) return done(null, payload);
-    const kept = NOT_KEPT.has(outcomeOf(request)) ? dropRun(db, run) : keepAnswer(db, run, payload as string);
+    const answer = payload as string;
+    const kept = NOT_KEPT.has(outcomeOf(request)) || answer.length > MOST_KEPT ? dropRun(db, run) : keepAnswer(db, run, answer);
     const lost = (err: unknown): void => request.log.error({ err, requestId: request.id }, 'outcome of a request with a key not stored');
     track(kept.catch(lost).then(() => done(null, payload)));
   });

@@ -225,6 +225,7 @@ export function issuerCardRoutes(services: Services): FastifyPluginAsyncTypebox 
           body: Type.Object({
             cardholder_no: OrderNumber('The cardholder'),
             status: Type.Enum(['In_progress', 'Approved', 'Rejected']),
+            time: Type.Optional(Time('The application that it is about, as the queue shows it; the present one if absent')),
             reason: Type.Optional(Reason),
             email: Type.Optional(Email('As the verifier learned it')),
             birth_date: Type.Optional(Type.String({ pattern: '^[0-9]{4}-[0-9]{2}-[0-9]{2}$' })),
@@ -234,9 +235,9 @@ export function issuerCardRoutes(services: Services): FastifyPluginAsyncTypebox 
         },
       },
       async (request) => {
-        const { cardholder_no: cardholderNo, status, reason, email, birth_date: birthDate, phone } = request.body;
+        const { cardholder_no: cardholderNo, time: submittedAtMs, status, reason, email, birth_date: birthDate, phone } = request.body;
         if (status === 'Rejected' && reason === undefined) throw new ApiError('invalidParameter', { field: 'reason' });
-        const verdict = { cardholderNo, status, reason, email, personal: { birthDate, phone } };
+        const verdict = { cardholderNo, submittedAtMs, status, reason, email, personal: { birthDate, phone } };
         await decideVerification(services, request.issuer.merchantIds, verdict, issuerOriginOf(request));
         return success(request, { result: true });
       },

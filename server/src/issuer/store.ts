@@ -215,12 +215,12 @@ const FIND_TO_VERIFY = `select c.merchant_id, c.card_no, c.status, c.pan_wrapped
             c.malformed_blocks, (extract(epoch from c.malformed_since) * 1000)::bigint,
             p.prv, p.salt, p.key_version, (extract(epoch from p.set_at) * 1000)::bigint, p.envelope,
             k.algorithm, (extract(epoch from k.created_at) * 1000)::bigint, k.malformed_blocks, (extract(epoch from k.malformed_since) * 1000)::bigint
-       from cards c left join pins p using (merchant_id, card_no)
+       from cards c left join pins p using (merchant_id, card_no) left join card_bins b on b.card_bin_no = c.card_bin_no
        left join issuer_keys k on k.issuer_id = $2 and k.kind = 'zpk' and k.label = $3 and k.destroyed_at is null
-      where c.merchant_id = any($1)`;
+      where c.merchant_id = any($1) and (b.issuer_id is null or b.issuer_id = $2)`;
 
 /**
- * A card of the issuer's merchants by its number or its PAN's fingerprints, its PIN's record and a zone key, as they stand at one
+ * A card of the issuer's merchants, and not of another issuer's BIN, by its number or its PAN's fingerprints, its PIN's record and a zone key, as they stand at one
  * moment, in one round trip.
  */
 export async function findToVerify(

@@ -51,6 +51,7 @@ async function importCards(platform: OperatorPlatform, file: string, issuerNo: s
   let toldAt = startedAt;
   let number = 0;
   const running = new Set<Promise<void>>();
+  let fault: unknown;
   const take = async (line: string, at: number): Promise<void> => {
     try {
       const body = readLine(line);
@@ -65,9 +66,14 @@ async function importCards(platform: OperatorPlatform, file: string, issuerNo: s
   };
 
   for await (const line of createInterface({ input: file === '-' ? process.stdin : createReadStream(file), crlfDelay: Infinity })) {
+    if (fault !== undefined) break;
     number++;
     if (line.trim() === '') continue;
-    const one = take(line, number).finally(() => running.delete(one));
+    const one = take(line.replace(/^\uFEFF/, ''), number)
+      .catch((error: unknown) => {
+        fault ??= error;
+      })
+      .finally(() => running.delete(one));
     running.add(one);
     if (running.size >= AT_ONCE) await Promise.race(running);
     if (performance.now() - toldAt < TELL_EVERY_MS) continue;
@@ -76,6 +82,7 @@ async function importCards(platform: OperatorPlatform, file: string, issuerNo: s
     process.stderr.write(`${number} lines, ${counts.added} added, ${counts.bad} refused, ${perSecond} a second\n`);
   }
   await Promise.all(running);
+  if (fault !== undefined) throw fault;
   print(`${counts.added} cards added, ${counts.there} were there already, ${counts.bad} lines refused`);
   if (counts.bad > 0) throw new OperatorError('some lines were refused; mend them and run the file again: what is there stays as it is');
 }

@@ -40,14 +40,14 @@ export async function playTurn(services: Services): Promise<void> {
   const { db, clock, config } = services;
   for (let after: string | undefined; ; ) {
     const cardholders = await listPendingCardholders(db, undefined, after, AT_ONCE);
-    for (const one of cardholders) await unlessDecided(playVerifier(services, one));
+    for (const one of cardholders) await unlessDecided(services, playVerifier(services, one));
     after = cardholders.at(-1)?.cardholderNo;
     if (cardholders.length < AT_ONCE) break;
   }
   const untilMs = clock() - config.sandboxDelays.issueMs;
   for (let after: string | undefined; ; ) {
     const applications = await listPendingApplications(db, undefined, { after, untilMs, size: AT_ONCE });
-    for (const one of applications) await unlessDecided(playCardSystem(services, one));
+    for (const one of applications) await unlessDecided(services, playCardSystem(services, one));
     after = applications.at(-1)?.cardNo;
     if (applications.length < AT_ONCE) break;
   }
@@ -59,7 +59,13 @@ async function playVerifier(services: Services, one: PendingCardholder): Promise
   const word = verdictOfToken(keys.pan.unwrap(one.shareTokenWrapped, shareTokenIdentity(cardholderNo)).toString('utf8'));
   const age = clock() - submittedAtMs;
   const { verificationMs } = config.sandboxDelays;
-  const verdict = { cardholderNo, reason: undefined, email: undefined, personal: { birthDate: undefined, phone: undefined } };
+  const verdict = {
+    cardholderNo,
+    submittedAtMs,
+    reason: undefined,
+    email: undefined,
+    personal: { birthDate: undefined, phone: undefined },
+  };
   const decide = (more: Partial<Verdict> & Pick<Verdict, 'status'>) =>
     decideVerification(services, [merchantId], { ...verdict, ...more }, 'sandbox');
   if (word === 'pending' || age < verificationMs / 2) return;
@@ -76,11 +82,11 @@ async function playCardSystem(services: Services, { cardNo, cardUniqueNo, issuer
   await issueCard(services, scope, { cardNo, pan: undefined, expiry: undefined }, 'sandbox');
 }
 
-/** Another process, or the developer, may have been faster. */
-async function unlessDecided(deciding: Promise<void>): Promise<void> {
+/** Another process, or the developer, may have been faster. Any other fault is this one's alone: those behind it are decided on all the same. */
+async function unlessDecided({ log }: Services, deciding: Promise<void>): Promise<void> {
   try {
     await deciding;
-  } catch (error) {
-    if (!(error instanceof ApiError)) throw error;
+  } catch (err) {
+    if (!(err instanceof ApiError)) log.error({ err }, 'the sandbox could not decide on an application');
   }
 }
