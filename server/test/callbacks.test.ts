@@ -248,6 +248,8 @@ test('a merchant whose server hangs keeps to its share, and others go on', async
   await write(50, 1);
   send();
   await until('the other merchant is served', () => receiver.received.length === 50);
+  await until('it has its share', () => hanging.received.length === 64);
+  await sleep(300);
   assert.equal(hanging.received.length, 64);
   assert.ok(isSigned(hanging.received[0]!, 'other_api_key', OTHER_SECRET));
   await hanging.close();
