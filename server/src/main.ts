@@ -1,6 +1,5 @@
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { buildApp } from './app.ts';
 import { sendCallbacks } from './callbacks/send-callbacks.ts';
 import { type Config, ConfigError, readConfig } from './config.ts';
 import { InUseError } from './db/embedded.ts';
@@ -30,6 +29,7 @@ async function serve(): Promise<void> {
     throw error;
   });
   const services = buildServices({ config, clock: Date.now, log, db: platform.db, keys: platform.keys });
+  const { buildApp } = await import('./app.ts'); // which other commands need not wait for
   const app = await buildApp(services);
   const house = keepHouse(services);
   const issuer = config.mode === 'sandbox' ? playIssuer(services) : undefined;

@@ -154,7 +154,13 @@ async function drive(installation: Installation): Promise<Remains> {
   const block = wrapKeyBlock(Buffer.from(ISSUER.keys[1].bytes, 'hex'), { ...header, optionalBlocks: [] }, zone);
   assert.equal((await issuer('POST', '/zone-keys', { label: 'canary', kbpk: 'sandbox_kbpk', key_block: block })).code, 0);
   assert.equal(
-    (await issuer('POST', '/zone-keys', { label: 'canary2', kbpk: 'sandbox_kbpk', key_block: `${block.slice(0, -1)}0` })).code,
+    (
+      await issuer('POST', '/zone-keys', {
+        label: 'canary2',
+        kbpk: 'sandbox_kbpk',
+        key_block: `${block.slice(0, -1)}${block.endsWith('0') ? '1' : '0'}`,
+      })
+    ).code,
     5003,
   );
   const under = pinBlock(present, CARD, { algorithm: 'AES-256', key: createSecretKey(zone) });

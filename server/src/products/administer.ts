@@ -2,10 +2,12 @@ import { auditPlatform, detailsOf } from '../audit/append.ts';
 import type { CardType } from '../cards/store.ts';
 import type { Database, Queryable } from '../db/database.ts';
 import { OperatorError, randomText } from '../merchants/administer.ts';
-import { NO_LIMITS, type PackageSheet, readPackageFile } from './product-file.ts';
+import type { PackageSheet } from './product-file.ts';
 import { type CardBin, insertBin, insertPackage, lockBins, setOffered } from './store.ts';
 
 /** What operators do to card products. Each change and its audit record are one transaction. */
+
+const noLimits = { limit_balance: '0', limit_week_balance: '0', limit_atm_day_balance: '0', limit_atm_month_balance: '0' };
 
 export interface NewBin {
   cardBinNo?: string;
@@ -29,7 +31,7 @@ export async function createBin({ db, now }: { db: Database; now: () => number }
     supportPhysical: given.cardTypes.includes('Physical'),
     supportVirtual: given.cardTypes.includes('Virtual'),
     currencies: given.currencies,
-    limits: NO_LIMITS,
+    limits: noLimits,
   };
   await db.transaction(async (tx) => {
     const other = await lockBins(tx, given.issuerNo, bin.bin);
@@ -43,6 +45,7 @@ export async function createBin({ db, now }: { db: Database; now: () => number }
 
 /** Makes a package from its sheet (JSON, the wire's names). */
 export async function createPackage({ db, now }: { db: Database; now: () => number }, text: string): Promise<string> {
+  const { readPackageFile } = await import('./product-file.ts'); // its schemas take longer to load than other commands to run
   const sheet = readPackageFile(text);
   await db.transaction(async (tx) => {
     if (!(await storePackage(tx, sheet, now()))) throw new OperatorError(`there is no BIN ${sheet.card_bin_no}`);

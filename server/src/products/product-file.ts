@@ -51,7 +51,7 @@ const NO_FEES = Object.fromEntries(
     field === Amount ? '0' : field === Count ? 0 : field === Exemption ? 'None' : '',
   ]),
 );
-export const NO_LIMITS = { limit_balance: '0', limit_week_balance: '0', limit_atm_day_balance: '0', limit_atm_month_balance: '0' };
+const NO_LIMITS = { limit_balance: '0', limit_week_balance: '0', limit_atm_day_balance: '0', limit_atm_month_balance: '0' };
 
 const Name = Type.String({ minLength: 1, maxLength: 128 });
 const Text = Type.String({ maxLength: 4_096 });

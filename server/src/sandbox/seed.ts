@@ -8,7 +8,6 @@ import { bindIssuer, insertIssuer, insertIssuerKey, issuerKeyIdentity } from '..
 import type { Keys } from '../keys/keys.ts';
 import { disableCredential, insertCredential, insertMerchant, secretIdentity, updateMerchant } from '../merchants/store.ts';
 import { storePackage } from '../products/administer.ts';
-import { readPackageFile } from '../products/product-file.ts';
 import { insertBin } from '../products/store.ts';
 import { CARD_BIN, cardholders, cardPackages, cards, credentials, EXPIRY_YYMM, ISSUER, merchants } from './world.ts';
 
@@ -76,6 +75,7 @@ async function makeWorld(tx: Queryable, keys: Keys): Promise<void> {
   }
   await auditIssuer(tx, issuerId, BORN_MS, 'issuer_created', detailsOf('sandbox', { name: ISSUER.name }));
   await insertBin(tx, ISSUER.issuerNo, CARD_BIN, BORN_MS);
+  const { readPackageFile } = await import('../products/product-file.ts'); // loaded once, where commands run often
   for (const sheet of cardPackages) await storePackage(tx, readPackageFile(JSON.stringify(sheet)), BORN_MS);
   for (const { merchantNo, cardholderNo } of cardholders) {
     await insertCardholder(tx, {
