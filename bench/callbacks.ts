@@ -19,7 +19,7 @@ import { MAIN_CREDENTIAL } from '../server/src/sandbox/world.ts';
 import { CONNECTIONS, servePlatform, setPins } from './serve.ts';
 
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 5);
-const SECONDS = Number(process.env.BENCH_SECONDS ?? 8);
+const SECONDS = Number(process.env.BENCH_SECONDS ?? 12);
 const EVENTS_PER_SECOND = 1_000;
 const SETS_PER_SECOND = 1_500;
 const EVENT_CARDS = 2_000;

@@ -12,6 +12,8 @@ import { type ClaimedEvent, claimEvents, findEndpoint, type Settled, type Settle
 /** Longer than a delivery and its settling take, so that nobody else sends the event meanwhile; a killed process's events wait this long. */
 export const LEASE_MS = 30_000;
 const POLL_EVERY_MS = 200;
+/** Between two claims while there is much to send: what was freed meanwhile is filled by one. */
+const CLAIM_EVERY_MS = 10;
 /** Of one process. A merchant whose server hangs holds up itself alone. */
 const IN_FLIGHT_PER_MERCHANT = 64;
 const IN_FLIGHT = 512;
@@ -129,7 +131,11 @@ export function sendCallbacks(services: Services, options: Partial<DeliveryOptio
   async function run(): Promise<void> {
     while (!stopping) {
       if (deliveries.size < IN_FLIGHT) await claim();
-      if (stopping || (due && freed)) continue;
+      if (stopping) return;
+      if (due && freed) {
+        await sleep(CLAIM_EVERY_MS);
+        continue;
+      }
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, POLL_EVERY_MS);
         endPause = () => {

@@ -48,13 +48,19 @@ export interface ClaimLimits {
 
 /** Due events of one merchant that are looked at in one claim beyond what there is room for, as some wait for another of their card. */
 const SPARE = 16;
+/** More than a process has in flight to one merchant. */
+const MOST_CANDIDATES = 256;
 /** An event behind one that is in flight is looked at again after this, should nothing have woken it: the other's end, which wakes it, may not have seen it. */
-const LOOK_AGAIN_MS = 1_000;
+const LOOK_AGAIN_MS = 5_000;
 
 /**
  * Takes on due events: one statement, in any number of processes at once. Of a card the earliest that waits goes, and those behind it stay,
  * until its settling wakes the next: `event_id` rises with the order of commits on a card, since events are written under its lock. The one
  * before may be seen as waiting when it has just been settled; then the event waits for longer than it must, and never goes too early.
+ *
+ * For the planner, whose statistics may be of a moment when all waited or nothing did, and which would then read the whole table: rows are changed by
+ * `= any(array(...))` of the primary key alone; `event_id + 0` keeps it from walking that key past all that was delivered; and MOST_CANDIDATES stands in
+ * the text, since of a limit that it does not know it expects a tenth of the table.
  */
 const CLAIM = `
 with given as (
@@ -66,25 +72,28 @@ with given as (
 ), candidate as (
   select r.merchant_id, r.room, e.*
     from given, room r cross join lateral (
-      select event_id, card_no, due_at from callback_events
-       where merchant_id = r.merchant_id and due_at <= given.now order by due_at, event_id limit r.room + $6::int for update skip locked) e
+      select * from (
+        select event_id, card_no, due_at from callback_events
+         where merchant_id = r.merchant_id and due_at <= given.now order by due_at, event_id limit ${MOST_CANDIDATES} for update skip locked) due
+       limit r.room + ${SPARE}) e
    where r.room > 0
 ), judged as (
   select c.*, (select b.due_at from callback_events b
                 where b.merchant_id = c.merchant_id and b.card_no = c.card_no and b.event_id < c.event_id and b.due_at is not null
-                order by b.event_id limit 1) as before_due_at
+                order by b.event_id + 0 limit 1) as before_due_at
     from candidate c
 ), ranked as (
   select *, row_number() over (partition by merchant_id order by due_at, event_id) as place from judged where before_due_at is null
 ), head as (
-  select event_id from ranked where place <= room order by place, due_at limit $7
+  select event_id from ranked where place <= room order by place, due_at limit $6
 ), claimed as (
-  update callback_events e set due_at = given.lease_end, attempts = least(e.attempts + 1, 32767) from given, head where e.event_id = head.event_id
+  update callback_events e set due_at = given.lease_end, attempts = least(e.attempts + 1, 32767) from given where e.event_id = any(array(select event_id from head))
   returning e.event_id, e.merchant_id, e.push_id, e.action, e.data, e.attempts, (extract(epoch from e.created_at) * 1000)::bigint as put_in_at
 ), put_back as (
   update callback_events e
-     set due_at = case when j.before_due_at > given.lease_end then j.before_due_at else given.now + $8::int * interval '1 millisecond' end
-    from given, judged j where e.event_id = j.event_id and j.before_due_at is not null
+     set due_at = case when j.before_due_at > given.lease_end then j.before_due_at else given.now + ${LOOK_AGAIN_MS} * interval '1 millisecond' end
+    from given, judged j
+   where e.event_id = any(array(select event_id from judged where before_due_at is not null)) and e.event_id = j.event_id
 )
 select (select count(*) from candidate), c.* from (values (1)) one left join claimed c on true order by c.event_id`;
 
@@ -98,9 +107,7 @@ export async function claimEvents(db: Queryable, limits: ClaimLimits): Promise<{
     [...inFlight.keys()],
     [...inFlight.values()],
     perMerchant,
-    SPARE,
     free,
-    LOOK_AGAIN_MS,
   ]);
   const events = rows
     .filter((row): row is Claimed => row[1] !== null)
@@ -132,7 +139,10 @@ export interface Settled {
   woke: boolean;
 }
 
-/** With an event that waits no longer the card's next becomes due; one that has had attempts of its own keeps its time. */
+/**
+ * With an event that waits no longer the card's next becomes due; one that has had attempts of its own keeps its time. Due by its age, so that it
+ * goes before those of other cards that came later, and before those of its own that wait behind it.
+ */
 const SETTLE = `
 with done as (
   update callback_events e
@@ -140,15 +150,17 @@ with done as (
          delivered_at = case when s.delivered then to_timestamp(s.at_ms / 1000.0) end,
          parked_at = case when not s.delivered and s.retry_ms is null then to_timestamp(s.at_ms / 1000.0) end
     from unnest($1::bigint[], $2::int[], $3::bigint[], $4::bool[], $5::bigint[], $6::text[]) s (event_id, attempts, at_ms, delivered, retry_ms, fault)
-   where e.event_id = s.event_id and e.attempts = s.attempts and e.due_at is not null
+   where e.event_id = any($1) and e.event_id = s.event_id and e.attempts = s.attempts and e.delivered_at is null and e.parked_at is null
   returning e.event_id, e.merchant_id, e.card_no, e.due_at, s.at_ms
 ), woken as (
-  update callback_events w set due_at = to_timestamp(d.at_ms / 1000.0)
-    from done d cross join lateral (
-      select n.event_id, n.attempts from callback_events n
-       where n.merchant_id = d.merchant_id and n.card_no = d.card_no and n.due_at is not null and n.event_id <> d.event_id
-       order by n.event_id limit 1) next
-   where d.due_at is null and w.event_id = next.event_id and next.attempts = 0 and w.due_at is not null
+  update callback_events w set due_at = w.created_at
+   where w.event_id = any(array(
+           select next.event_id from done d cross join lateral (
+             select n.event_id, n.attempts from callback_events n
+              where n.merchant_id = d.merchant_id and n.card_no = d.card_no and n.due_at is not null and n.event_id <> d.event_id
+              order by n.event_id + 0 limit 1) next
+            where d.due_at is null and next.attempts = 0))
+     and w.delivered_at is null and w.parked_at is null
   returning w.merchant_id, w.card_no
 )
 select d.event_id, exists (select from woken w where w.merchant_id = d.merchant_id and w.card_no = d.card_no) from done d`;
