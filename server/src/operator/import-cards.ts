@@ -3,6 +3,7 @@ import { createInterface } from 'node:readline';
 import Value from 'typebox/value';
 import { importCard } from '../cards/import-card.ts';
 import { ImportedCardBody, importedCardOf } from '../cards/imported-card.ts';
+import { analyzeCards } from '../cards/store.ts';
 import { ApiError, textOf } from '../errors.ts';
 import { findIssuerScope } from '../issuer/store.ts';
 import { OperatorError } from '../merchants/administer.ts';
@@ -39,6 +40,7 @@ export async function importCards(platform: OperatorPlatform, file: string, issu
   const startedAt = performance.now();
   let toldAt = startedAt;
   let number = 0;
+  let analyzeAt = 500;
   const running = new Set<Promise<void>>();
   let fault: unknown;
   const take = async (line: string, at: number): Promise<void> => {
@@ -57,6 +59,10 @@ export async function importCards(platform: OperatorPlatform, file: string, issu
   for await (const line of createInterface({ input: file === '-' ? process.stdin : createReadStream(file), crlfDelay: Infinity })) {
     if (fault !== undefined) break;
     number++;
+    if (number === analyzeAt) {
+      await analyzeCards(db);
+      analyzeAt *= 4;
+    }
     if (line.trim() === '') continue;
     const one = take(line.replace(/^\uFEFF/, ''), number)
       .catch((error: unknown) => {
