@@ -20,8 +20,8 @@ import { openPlatform, type Platform } from '../server/src/platform.ts';
 import { resetSandbox } from '../server/src/sandbox/seed.ts';
 import { SANDBOX_MERCHANT_NO } from '../server/src/sandbox/world.ts';
 import { benchCards, fillWithCards, requestFor } from './cards.ts';
+import { median, tableOf } from './figures.ts';
 import { runPgbench } from './pgbench.ts';
-import { tableOf } from './table.ts';
 
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 5);
 const SECONDS = Number(process.env.BENCH_SECONDS ?? 5);
@@ -138,7 +138,6 @@ async function requireDurable(url: string): Promise<void> {
   }
 }
 
-const median = (values: number[]): number => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] as number;
 const samples = new Map<string, number[]>();
 const sample = (name: string, value: number): void => void samples.set(name, [...(samples.get(name) ?? []), value]);
 const of = (name: string): number => median(samples.get(name) ?? [Number.NaN]);

@@ -16,6 +16,7 @@ import { readConfig } from '../server/src/config.ts';
 import type { Database } from '../server/src/db/database.ts';
 import { openPlatform } from '../server/src/platform.ts';
 import { MAIN_CREDENTIAL } from '../server/src/sandbox/world.ts';
+import { median, tableOf } from './figures.ts';
 import { CONNECTIONS, servePlatform, setPins } from './serve.ts';
 
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 5);
@@ -112,10 +113,6 @@ function feed(db: Database): { stop(): Promise<void> } {
   };
 }
 
-function median(values: number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] as number;
-}
-
 function report(alone: Round[], beside: Round[]): void {
   const of = (rounds: Round[], what: keyof Round) => median(rounds.map((round) => round[what]));
   const row = (name: string, rounds: Round[]) => [
@@ -130,11 +127,7 @@ function report(alone: Round[], beside: Round[]): void {
     row('PIN sets alone', alone),
     row(`beside ${EVENTS_PER_SECOND} callbacks a second`, beside),
   ];
-  const [head = []] = rows;
-  const widths = head.map((_, column) => Math.max(...rows.map((cells) => (cells[column] as string).length)));
-  const line = (cells: string[]) =>
-    `| ${cells.map((cell, column) => (column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0))).join(' | ')} |`;
-  const table = [line(head), line(widths.map((width) => '-'.repeat(width))), ...rows.slice(1).map(line)].join('\n');
+  const table = tableOf(rows);
   const growth = of(beside, 'p99') / of(alone, 'p99');
   const bars = [
     `${growth < GROWTH_BAR ? 'met   ' : 'MISSED'}  p99 of pin/set grows to ${growth.toFixed(2)} of itself (bar: below ${GROWTH_BAR.toFixed(2)})`,

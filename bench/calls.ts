@@ -13,8 +13,8 @@ import type autocannon from 'autocannon';
 import { readConfig } from '../server/src/config.ts';
 import { openPlatform } from '../server/src/platform.ts';
 import { CARD_BIN, MAIN_CREDENTIAL } from '../server/src/sandbox/world.ts';
+import { median, tableOf } from './figures.ts';
 import { load, servePlatform, tokenOf } from './serve.ts';
-import { tableOf } from './table.ts';
 
 const CARDS = Number(process.env.BENCH_CARDS ?? 1_000_000);
 const SECONDS = Number(process.env.BENCH_SECONDS ?? 5);
@@ -102,8 +102,6 @@ async function measureBare(url: string): Promise<number> {
   const until = { duration: SECONDS };
   return (await load({ url, requestOf: () => request, expected: '"code":0', until, connections: CONNECTIONS, each: 1 })).requests.average;
 }
-
-const median = (values: number[]): number => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] as number;
 
 const platform = await servePlatform(scratch, 'calls', { SANDBOX_ISSUE_DELAY_MS: '86400000' });
 const bare = await startBare();

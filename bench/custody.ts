@@ -15,8 +15,8 @@ import { Secret } from '../server/src/secret.ts';
 import { noHsm, type SoftHsm, softHsm } from '../server/test/support/soft-hsm.ts';
 import { type EnvelopeResult, IN_FLIGHT, makeKeys, measureEnvelopes, measurePrv, measureTiming } from './custody-crypto.ts';
 import { measureHealth, measureVerify } from './custody-platform.ts';
+import { tableOf } from './figures.ts';
 import { CONNECTIONS, type RunningPlatform, servePlatform } from './serve.ts';
-import { tableOf } from './table.ts';
 
 const SECONDS = Number(process.env.BENCH_SECONDS ?? 8);
 const SAMPLES = Number(process.env.BENCH_SAMPLES ?? 200_000);
