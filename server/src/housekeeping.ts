@@ -4,6 +4,7 @@ import { forgetDelivered } from './callbacks/store.ts';
 import { forgetClientTokens } from './cards/store.ts';
 import { forgetAnswers } from './http/idempotency-store.ts';
 import { forgetHistories, forgetUsedJtis } from './pins/store.ts';
+import { runEvery } from './run-every.ts';
 import type { Services } from './services.ts';
 
 const EVERY_MS = 60_000;
@@ -16,8 +17,6 @@ const DELIVERED_KEPT_MS = 7 * 86_400_000;
  * (of several processes one does). A fault is logged and tried again the next minute.
  */
 export function keepHouse({ db, keys, clock, log }: Services): { stop(): Promise<void> } {
-  let working: Promise<void> | undefined;
-
   async function work(): Promise<void> {
     try {
       await forgetUsedJtis(db, clock());
@@ -34,16 +33,5 @@ export function keepHouse({ db, keys, clock, log }: Services): { stop(): Promise
     }
   }
 
-  const timer = setInterval(() => {
-    working ??= work().finally(() => {
-      working = undefined;
-    });
-  }, EVERY_MS);
-  timer.unref();
-  return {
-    async stop() {
-      clearInterval(timer);
-      await working;
-    },
-  };
+  return runEvery(EVERY_MS, work);
 }

@@ -6,9 +6,10 @@ import { findCardholder } from '../cardholders/store.ts';
 import { ApiError } from '../errors.ts';
 import type { Keys } from '../keys/keys.ts';
 import { orderNumber } from '../order-number.ts';
+import { findOffer, type Offer } from '../products/store.ts';
 import type { Services } from '../services.ts';
 import { type AddressInfo, type GivenAddress, judgeAddress } from './address.ts';
-import { type Applied, addressIdentity, findApplied, findOffer, insertApplication, type Offer } from './application-store.ts';
+import { type Applied, addressIdentity, findApplied, insertApplication } from './application-store.ts';
 import type { CardType } from './store.ts';
 
 export interface CardApplication {

@@ -2,7 +2,7 @@ import { ApiError } from '../errors.ts';
 import type { Services } from '../services.ts';
 import { type By, changeStatus } from './change-status.ts';
 import { freezeCard, unfreezeCard } from './freeze-card.ts';
-import type { IssuerScope } from './issue-card.ts';
+import type { IssuerScope } from './lock-application.ts';
 import { type CardStatus, isCardOfIssuer, lockCard } from './store.ts';
 
 /**

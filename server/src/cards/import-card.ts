@@ -9,7 +9,7 @@ import type { Services } from '../services.ts';
 import { findApplied } from './application-store.ts';
 import type { By } from './change-status.ts';
 import { type CardStatus, type CardType, type FrozenBy, findPrivate, insertCard, panIdentity } from './store.ts';
-import { requirePanOf, tryPan } from './store-pan.ts';
+import { requireMonth, requirePanOf, tryPan } from './store-pan.ts';
 
 /** A card that is out already. */
 export interface ImportedCard {
@@ -51,7 +51,7 @@ export async function importCard(
   by: By,
 ): Promise<Imported> {
   const { cardUniqueNo, cardType, status, frozenBy, pan, expiry } = card;
-  if (!/^[0-9]{2}(0[1-9]|1[0-2])$/.test(expiry)) throw new ApiError('invalidParameter', { field: 'expiry' });
+  requireMonth(expiry);
   const bin = await findBinOfPan(db, issuerId, pan);
   if (bin === undefined) throw new ApiError('invalidParameter', { field: 'pan' });
   requirePanOf(bin, pan);

@@ -4,16 +4,11 @@ import { ApiError } from '../errors.ts';
 import type { Keys } from '../keys/keys.ts';
 import { type CardBin, findBin } from '../products/store.ts';
 import type { Services } from '../services.ts';
-import { findBinToIssue, setDecided } from './application-store.ts';
+import { setDecided } from './application-store.ts';
 import { type By, changeStatus } from './change-status.ts';
-import { type CardStatus, type LockedCard, lockCard, panIdentity, type StoredPan, setPan } from './store.ts';
+import { type IssuerScope, lockApplication } from './lock-application.ts';
+import { type CardStatus, type LockedCard, panIdentity, type StoredPan, setPan } from './store.ts';
 import { claimPan, makePan, requireExpiry, requirePanOf, usualExpiry } from './store-pan.ts';
-
-/** Whose side of the card it is: the issuer, and the merchants whose cards it sees. */
-export interface IssuerScope {
-  issuerId: number;
-  merchantIds: number[];
-}
 
 /** What the issuer's card system is to print or hand out. */
 export interface IssuedCard {
@@ -32,15 +27,13 @@ export interface IssuedCard {
  */
 export async function issueCard(
   { db, keys, clock }: Pick<Services, 'db' | 'keys' | 'clock'>,
-  { issuerId, merchantIds }: IssuerScope,
+  issuer: IssuerScope,
   request: { cardNo: string; pan: string | undefined; expiry: string | undefined },
   by: By,
 ): Promise<IssuedCard> {
   const now = clock();
   return db.transaction(async (tx) => {
-    const card = await lockCard(tx, merchantIds, request.cardNo);
-    const cardBinNo = card && (await findBinToIssue(tx, issuerId, card.merchantId, card.cardNo));
-    if (card === undefined || cardBinNo === undefined) throw new ApiError('cardMissing');
+    const { card, cardBinNo } = await lockApplication(tx, issuer, request.cardNo);
     if (card.status !== 'Pending') {
       const answer = issuedBefore(keys, card, request);
       // PAN and CVV2 once more: a reading like any other.

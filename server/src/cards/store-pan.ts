@@ -17,10 +17,15 @@ export function requirePanOf(bin: CardBin, pan: string): void {
     throw new ApiError('invalidParameter', { field: 'pan' });
 }
 
+/** YYMM. 1004 on `expiry`. */
+export function requireMonth(expiryYymm: string): void {
+  if (!/^[0-9]{2}(0[1-9]|1[0-2])$/.test(expiryYymm)) throw new ApiError('invalidParameter', { field: 'expiry' });
+}
+
 /** YYMM, not in the past. 1004 on `expiry`. */
 export function requireExpiry(expiryYymm: string, nowMs: number): void {
-  if (!/^[0-9]{2}(0[1-9]|1[0-2])$/.test(expiryYymm) || expiryYymm < yymmOf(new Date(nowMs)))
-    throw new ApiError('invalidParameter', { field: 'expiry' });
+  requireMonth(expiryYymm);
+  if (expiryYymm < yymmOf(new Date(nowMs))) throw new ApiError('invalidParameter', { field: 'expiry' });
 }
 
 export function usualExpiry(nowMs: number): string {

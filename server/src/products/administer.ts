@@ -3,11 +3,9 @@ import type { CardType } from '../cards/store.ts';
 import type { Database, Queryable } from '../db/database.ts';
 import { OperatorError, randomText } from '../merchants/administer.ts';
 import type { PackageSheet } from './product-file.ts';
-import { type CardBin, insertBin, insertPackage, lockBins, setOffered } from './store.ts';
+import { type CardBin, insertBin, insertPackage, lockBins, NO_LIMITS, setOffered } from './store.ts';
 
 /** What operators do to card products. Each change and its audit record are one transaction. */
-
-const noLimits = { limit_balance: '0', limit_week_balance: '0', limit_atm_day_balance: '0', limit_atm_month_balance: '0' };
 
 export interface NewBin {
   cardBinNo?: string;
@@ -31,7 +29,7 @@ export async function createBin({ db, now }: { db: Database; now: () => number }
     supportPhysical: given.cardTypes.includes('Physical'),
     supportVirtual: given.cardTypes.includes('Virtual'),
     currencies: given.currencies,
-    limits: noLimits,
+    limits: NO_LIMITS,
   };
   await db.transaction(async (tx) => {
     const other = await lockBins(tx, given.issuerNo, bin.bin);

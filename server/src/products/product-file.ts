@@ -1,6 +1,7 @@
 import Type, { type Static } from 'typebox';
 import Value from 'typebox/value';
 import { OperatorError } from '../merchants/administer.ts';
+import { NO_LIMITS } from './store.ts';
 
 const Amount = Type.String({ pattern: '^[0-9]{1,12}(\\.[0-9]{1,6})?$' });
 const Count = Type.Integer({ minimum: 0, maximum: 1_000_000 });
@@ -51,7 +52,6 @@ const NO_FEES = Object.fromEntries(
     field === Amount ? '0' : field === Count ? 0 : field === Exemption ? 'None' : '',
   ]),
 );
-const NO_LIMITS = { limit_balance: '0', limit_week_balance: '0', limit_atm_day_balance: '0', limit_atm_month_balance: '0' };
 
 const Name = Type.String({ minLength: 1, maxLength: 128 });
 const Text = Type.String({ maxLength: 4_096 });

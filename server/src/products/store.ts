@@ -10,6 +10,8 @@ interface Limits {
   limit_atm_month_balance: string;
 }
 
+export const NO_LIMITS: Limits = { limit_balance: '0', limit_week_balance: '0', limit_atm_day_balance: '0', limit_atm_month_balance: '0' };
+
 export interface CardBin {
   cardBinNo: string;
   bin: string;
@@ -32,6 +34,36 @@ function binOf([cardBinNo, bin, panDigits, organization, supportPhysical, suppor
 const OFFERED = `b.status = 'Enabled' and exists (
   select from issuer_merchants m join issuers i using (issuer_id)
    where m.issuer_id = b.issuer_id and m.merchant_id = $1 and i.status = 'Enabled')`;
+
+/** What a merchant may apply for: a BIN, by itself or through a package. */
+export interface Offer {
+  cardBinNo: string;
+  packageNo: string | undefined;
+  organization: string;
+  cardName: string;
+  cardTypes: CardType[];
+}
+
+/** An enabled product of an issuer that the merchant is bound to. */
+export async function findOffer(
+  db: Queryable,
+  merchantId: number,
+  product: { cardBinNo: string } | { packageNo: string },
+): Promise<Offer | undefined> {
+  const byBin = 'cardBinNo' in product;
+  const [row] = await db.query<[string, string | null, string, string, CardType[]]>(
+    byBin ? 'find-offered-bin' : 'find-offered-package',
+    `select b.card_bin_no, ${byBin ? "null, b.organization, ''" : 'p.package_no, b.organization, p.en_name'},
+            array_remove(array[case when b.support_physical ${byBin ? '' : "and p.card_type = 'Physical'"} then 'Physical' end,
+                               case when b.support_virtual ${byBin ? '' : "and p.card_type = 'Virtual'"} then 'Virtual' end], null)
+       from card_bins b ${byBin ? '' : "join card_packages p on p.card_bin_no = b.card_bin_no and p.status = 'Enabled'"}
+      where ${OFFERED} and ${byBin ? 'b.card_bin_no' : 'p.package_no'} = $2`,
+    [merchantId, byBin ? product.cardBinNo : product.packageNo],
+  );
+  if (row === undefined) return undefined;
+  const [cardBinNo, packageNo, organization, cardName, cardTypes] = row;
+  return { cardBinNo, packageNo: packageNo ?? undefined, organization, cardName, cardTypes };
+}
 
 export async function listBins(db: Queryable, merchantId: number, cardBinNo: string | undefined, page: Page): Promise<CardBin[]> {
   const rows = await db.query<BinTuple>(

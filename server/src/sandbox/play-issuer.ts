@@ -4,6 +4,7 @@ import { listPendingApplications, type PendingApplication } from '../cards/appli
 import { failCard } from '../cards/fail-card.ts';
 import { issueCard } from '../cards/issue-card.ts';
 import { ApiError } from '../errors.ts';
+import { runEvery } from '../run-every.ts';
 import type { Services } from '../services.ts';
 import { verdictOfToken } from './verdict-of-token.ts';
 
@@ -18,21 +19,9 @@ const AT_ONCE = 100;
 
 /** Plays until it is stopped. A fault is logged and tried again at the next turn. */
 export function playIssuer(services: Services): { stop(): Promise<void> } {
-  let working: Promise<void> | undefined;
-  const timer = setInterval(() => {
-    working ??= playTurn(services)
-      .catch((err: unknown) => services.log.error({ err }, 'the sandbox could not play the issuer'))
-      .finally(() => {
-        working = undefined;
-      });
-  }, EVERY_MS);
-  timer.unref();
-  return {
-    async stop() {
-      clearInterval(timer);
-      await working;
-    },
-  };
+  return runEvery(EVERY_MS, () =>
+    playTurn(services).catch((err: unknown) => services.log.error({ err }, 'the sandbox could not play the issuer')),
+  );
 }
 
 /** Decides on everything whose time has come. */
