@@ -264,7 +264,7 @@ async function drive(installation: Installation): Promise<Remains> {
   // Writes that the database refuses, and tells of with the whole row.
   const db = openDatabase({ url: (await installation.open()).url });
   for (const [table, check] of [
-    ['pins', 'version < 0'],
+    ['cards', 'pin_version = 0'],
     ['callback_events', "action <> 'Pin_set'"],
   ]) {
     await db.script(`alter table ${table} add constraint broken check (${check}) not valid`);

@@ -119,8 +119,8 @@ describe('a version that is superseded', () => {
     const outcome = await whileHeld(destroy, () =>
       platform.db.query(
         'late-pin',
-        `insert into pins (merchant_id, card_no, version, prv, salt, key_version, envelope, channel, credential_id, set_at)
-         select merchant_id, card_no, 1, $1, $2, 1, 'ecb', 'merchant-api', 1, now() from cards where card_no = 'C202605220001'`,
+        `update cards set pin_version = 1, pin_prv = $1, pin_salt = $2, pin_key_version = 1, pin_envelope = 'ecb', pin_channel = 'merchant-api',
+                pin_credential_id = 1, pin_set_at = now() where card_no = 'C202605220001'`,
         [Buffer.alloc(32), Buffer.alloc(16)],
       ),
     );

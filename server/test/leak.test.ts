@@ -100,9 +100,9 @@ async function driveEveryFlow(config: Config): Promise<void> {
   for (const pin of usedPins.slice(92, 94)) assert.equal(await set(`${JSON.stringify(sealed(pin))} ${pin}`), 1004);
   assert.equal(await set(sealed('111235')), 4016);
   // Writes that the database refuses, and tells of with the whole row.
-  await db.script(`alter table pins add constraint broken check (version < 0) not valid`);
+  await db.script(`alter table cards add constraint broken check (pin_version = 0) not valid`);
   for (const pin of usedPins.slice(94, 97)) assert.equal(await set(sealed(pin)), 1001);
-  await db.script('alter table pins drop constraint broken');
+  await db.script('alter table cards drop constraint broken');
   await db.script(`alter table callback_events add constraint broken check (action <> 'Pin_set') not valid`);
   for (const pin of usedPins.slice(97)) assert.equal(await set(sealed(pin)), 1001);
   await db.script('alter table callback_events drop constraint broken');

@@ -54,7 +54,7 @@ async function state(): Promise<unknown> {
     platform.db.query('all-merchants', 'select * from merchants order by 1'),
     platform.db.query('all-credentials', 'select * from credentials order by 1'),
     platform.db.query('all-records', 'select count(*) from audit_records'),
-    platform.db.query('all-pins', 'select * from pins'),
+    platform.db.query('all-pins', 'select card_no, pin_version, pin_prv from cards order by 1'),
   ]);
 }
 

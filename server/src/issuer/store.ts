@@ -213,9 +213,9 @@ type CardToVerifyTuple = [
 
 const FIND_TO_VERIFY = `select c.merchant_id, c.card_no, c.status, c.pan_wrapped, c.pin_version, c.pin_failed_tries, c.pin_blocked_at is not null,
             c.malformed_blocks, (extract(epoch from c.malformed_since) * 1000)::bigint,
-            p.prv, p.salt, p.key_version, (extract(epoch from p.set_at) * 1000)::bigint, p.envelope,
+            c.pin_prv, c.pin_salt, c.pin_key_version, (extract(epoch from c.pin_set_at) * 1000)::bigint, c.pin_envelope,
             k.algorithm, (extract(epoch from k.created_at) * 1000)::bigint, k.malformed_blocks, (extract(epoch from k.malformed_since) * 1000)::bigint
-       from cards c left join pins p using (merchant_id, card_no) left join card_bins b on b.card_bin_no = c.card_bin_no
+       from cards c left join card_bins b on b.card_bin_no = c.card_bin_no
        left join issuer_keys k on k.issuer_id = $2 and k.kind = 'zpk' and k.label = $3 and k.destroyed_at is null
       where c.merchant_id = any($1) and (b.issuer_id is null or b.issuer_id = $2)`;
 
@@ -281,6 +281,7 @@ export async function writeTry(db: Queryable, one: TryToWrite): Promise<boolean>
           set pin_failed_tries = case $5 when 'match' then 0 else c.pin_failed_tries + 1 end,
               pin_last_failure_at = case $5 when 'match' then c.pin_last_failure_at else to_timestamp($7::bigint / 1000.0) end,
               pin_blocked_at = case when $6 then to_timestamp($7::bigint / 1000.0) end,
+              pin_prv = coalesce($9, c.pin_prv), pin_salt = coalesce($10, c.pin_salt), pin_key_version = coalesce($11, c.pin_key_version),
               audit_count = c.audit_count + 1,
               audit_head = audit_hash(c.audit_head, c.merchant_id, c.card_no, c.audit_count + 1, $7, 'pin_verified', $8)
         where c.merchant_id = $1 and c.card_no = $2 and c.pin_version = $3 and c.pin_failed_tries = $4 and c.pin_blocked_at is null
@@ -289,9 +290,6 @@ export async function writeTry(db: Queryable, one: TryToWrite): Promise<boolean>
      ), audit as (
        insert into audit_records (merchant_id, card_no, seq, at, action, details, hash)
        select merchant_id, card_no, audit_count, to_timestamp($7::bigint / 1000.0), 'pin_verified', $8, audit_head from head
-     ), renewed as (
-       update pins p set prv = $9, salt = $10, key_version = $11 from head
-        where $9::bytea is not null and p.merchant_id = head.merchant_id and p.card_no = head.card_no and p.version = head.pin_version
      ), renewed_history as (
        update pin_history h set prv = $9, salt = $10, key_version = $11 from head
         where $9::bytea is not null and h.merchant_id = head.merchant_id and h.card_no = head.card_no and h.version = head.pin_version

@@ -126,7 +126,7 @@ const USES: Record<string, [what: string, sql: string][]> = {
     ['components', `select count(*) from key_components where ${versionOf('wrapped')} = $1`],
   ],
   'pin-verify': [
-    ['PINs', 'select count(*) from pins where key_version = $1'],
+    ['PINs', 'select count(*) from cards where pin_key_version = $1'],
     ['earlier PINs', 'select count(*) from pin_history where key_version = $1'],
   ],
   'pan-wrap': [

@@ -108,10 +108,10 @@ const WRITE_PINS_AND_MORE = writeStatement(`, used as (
   select merchant_id, jti, to_timestamp(jti_expires_ms / 1000.0) from head where jti <> '-'
 ), remembered as (
   insert into pin_history (merchant_id, card_no, version, prv, salt, key_version)
-  select merchant_id, card_no, pin_version, prv, salt, key_version from head where keep > 0
+  select merchant_id, card_no, pin_version, pin_prv, pin_salt, pin_key_version from head where keep > 0
   union all
-  select p.merchant_id, p.card_no, p.version, p.prv, p.salt, p.key_version from head join pins p using (merchant_id, card_no)
-   where keep > 0 and p.version > head.pin_version - keep
+  select merchant_id, card_no, c.pin_version, c.pin_prv, c.pin_salt, c.pin_key_version from head join cards c using (merchant_id, card_no)
+   where keep > 0 and c.pin_version > 0 and c.pin_version > head.pin_version - keep
   on conflict do nothing
 ), forgotten as (
   delete from pin_history h using head
@@ -122,27 +122,24 @@ function writeStatement(more: string): string {
   return `
 with head as (
   update cards c
-     set pin_version = c.pin_version + 1, pin_failed_tries = 0, pin_last_failure_at = null, pin_blocked_at = null, audit_count = c.audit_count + 1,
+     set pin_version = c.pin_version + 1, pin_prv = asked.prv, pin_salt = asked.salt, pin_key_version = asked.key_version,
+         pin_envelope = asked.envelope, pin_channel = 'merchant-api', pin_credential_id = asked.credential_id, pin_set_at = to_timestamp(asked.at_ms / 1000.0),
+         pin_failed_tries = 0, pin_last_failure_at = null, pin_blocked_at = null, audit_count = c.audit_count + 1,
          audit_head = audit_hash(c.audit_head, c.merchant_id, c.card_no, c.audit_count + 1, asked.at_ms, 'pin_set',
                                  pin_set_details(c.pin_version + 1, asked.credential_id, asked.ip, asked.request_id, asked.envelope))
     from unnest($1::int[], $2::text[], $3::bytea[], $4::bytea[], $5::int[], $6::text[], $7::int[], $8::bigint[], $9::text[], $10::text[], $11::bool[]${more && ', $12::text[], $13::bigint[], $14::int[]'})
       as asked (merchant_id, card_no, prv, salt, key_version, envelope, credential_id, at_ms, ip, request_id, tell_merchant${more && ', jti, jti_expires_ms, keep'})
    where c.merchant_id = asked.merchant_id and c.card_no = asked.card_no and c.status = 'Activated' and c.card_type = 'Physical'
-  returning c.merchant_id, c.card_no, c.cardholder_no, c.pin_version, c.audit_count, c.audit_head, asked.prv, asked.salt, asked.key_version,
-            asked.envelope, asked.credential_id, asked.at_ms, to_timestamp(asked.at_ms / 1000.0) as at, asked.ip, asked.request_id, asked.tell_merchant${more && ', asked.jti, asked.jti_expires_ms, asked.keep'}
-), pin as (
-  insert into pins as p (merchant_id, card_no, version, prv, salt, key_version, envelope, channel, credential_id, set_at)
-  select merchant_id, card_no, pin_version, prv, salt, key_version, envelope, 'merchant-api', credential_id, at from head
-  on conflict (merchant_id, card_no) do update
-     set version = excluded.version, prv = excluded.prv, salt = excluded.salt, key_version = excluded.key_version, envelope = excluded.envelope,
-         channel = excluded.channel, credential_id = excluded.credential_id, set_at = excluded.set_at
+  returning c.merchant_id, c.card_no, c.cardholder_no, c.pin_version, c.pin_set_at, c.audit_count, c.audit_head,
+            asked.envelope, asked.credential_id, asked.at_ms, asked.ip, asked.request_id, asked.tell_merchant${more && ', c.pin_prv, c.pin_salt, c.pin_key_version, asked.jti, asked.jti_expires_ms, asked.keep'}
 ), audit as (
   insert into audit_records (merchant_id, card_no, seq, at, action, details, hash)
-  select merchant_id, card_no, audit_count, at, 'pin_set', pin_set_details(pin_version, credential_id, ip, request_id, envelope), audit_head from head
+  select merchant_id, card_no, audit_count, pin_set_at, 'pin_set', pin_set_details(pin_version, credential_id, ip, request_id, envelope), audit_head
+    from head
 ), event as (
   insert into callback_events (merchant_id, card_no, action, data, created_at, due_at)
-  select merchant_id, card_no, 'Pin_set', concat('{"card_no":"', card_no, '","cardholder_no":"', cardholder_no, '","time":', at_ms, '}'), at, at
-    from head where tell_merchant
+  select merchant_id, card_no, 'Pin_set', concat('{"card_no":"', card_no, '","cardholder_no":"', cardholder_no, '","time":', at_ms, '}'),
+         pin_set_at, pin_set_at from head where tell_merchant
 )${more}
 select string_agg(card_no, ',') from head`;
 }
@@ -177,7 +174,8 @@ async function findRecent(db: Database, merchantId: number, cardNo: string, coun
   const rows = await db.query<[Buffer, Buffer, number]>(
     'find-recent-pins',
     `select prv, salt, key_version from
-       (select version, prv, salt, key_version from pins where merchant_id = $1 and card_no = $2
+       (select pin_version as version, pin_prv as prv, pin_salt as salt, pin_key_version as key_version from cards
+         where merchant_id = $1 and card_no = $2 and pin_version > 0
         union select version, prv, salt, key_version from pin_history where merchant_id = $1 and card_no = $2) recent
       order by version desc limit $3`,
     [merchantId, cardNo, count],

@@ -34,7 +34,7 @@ export async function resetSandbox(db: Database, keys: Keys): Promise<void> {
     // Locked in the order in which a PIN set locks them: in any other the two could wait for each other.
     await tx.query(
       'truncate-all',
-      `truncate cards, pins, pin_history, used_jtis, audit_records, audit_heads, audit_signings, audit_checkpoints, callback_events,
+      `truncate cards, pin_history, used_jtis, audit_records, audit_heads, audit_signings, audit_checkpoints, callback_events,
                 card_applications, client_tokens, idempotency_keys, card_packages, card_bins, cardholders,
                 credentials, issuer_keys, key_components, issuer_merchants, issuers, merchants restart identity`,
     );

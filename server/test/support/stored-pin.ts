@@ -14,8 +14,7 @@ export interface StoredPin {
 export async function storedPin({ db, keys }: { db: Database; keys: Keys }, cardNo: string): Promise<StoredPin | undefined> {
   const [row] = await db.query<[number, number, Buffer, Buffer, number, Buffer]>(
     'stored-pin',
-    `select p.merchant_id, p.version, p.prv, p.salt, p.key_version, c.pan_wrapped
-       from pins p join cards c using (merchant_id, card_no) where card_no = $1`,
+    `select merchant_id, pin_version, pin_prv, pin_salt, pin_key_version, pan_wrapped from cards where card_no = $1 and pin_version > 0`,
     [cardNo],
   );
   if (row === undefined) return undefined;
