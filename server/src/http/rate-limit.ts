@@ -9,46 +9,53 @@ export interface RateLimit {
   waitSeconds(key: string, nowMs: number): number;
 }
 
-/** Keys kept at the most; past that the oldest are forgotten, so that inventing keys costs no memory. */
+/** Keys kept at the most; past that those that were longest unused are forgotten, so that inventing keys costs no memory. */
 const MOST_KEYS = 200_000;
+const MINUTE_MS = 60_000;
+
+/** How full it was, and when. A call is worth MINUTE_MS, and `perMinute` drain each ms: whole numbers, which don't drift. */
+interface Bucket {
+  level: number;
+  atMs: number;
+}
 
 export function createRateLimit(perMinute: number): RateLimit {
-  /** How full a key's bucket was, and when. A call is worth MINUTE_MS, and `perMinute` drain each ms: whole numbers, which don't drift. */
-  const buckets = new Map<string, { level: number; atMs: number }>();
+  /** Half of the keys, those used lately, and the half before them, which is forgotten as a whole. */
+  let recent = new Map<string, Bucket>();
+  let older = new Map<string, Bucket>();
 
-  function levelOf(key: string, nowMs: number): number {
-    const bucket = buckets.get(key);
+  function levelOf(bucket: Bucket | undefined, nowMs: number): number {
     if (bucket === undefined) return 0;
     // A clock that was put back must not lengthen the wait.
     bucket.atMs = Math.min(bucket.atMs, nowMs);
     return Math.max(0, bucket.level - Math.min(nowMs - bucket.atMs, MINUTE_MS) * perMinute);
   }
 
-  function waitSeconds(key: string, nowMs: number): number {
-    const over = levelOf(key, nowMs) + MINUTE_MS - MINUTE_MS * perMinute;
+  function waitAt(level: number): number {
+    const over = level + MINUTE_MS - MINUTE_MS * perMinute;
     return over > 0 ? Math.ceil(over / (perMinute * 1000)) : 0;
   }
 
+  function makeRecent(key: string, bucket: Bucket): void {
+    if (recent.size >= MOST_KEYS / 2) {
+      older = recent;
+      recent = new Map();
+    }
+    recent.set(key, bucket);
+  }
+
   return {
-    waitSeconds,
+    waitSeconds: (key, nowMs) => waitAt(levelOf(recent.get(key) ?? older.get(key), nowMs)),
     take(key, nowMs) {
-      const wait = waitSeconds(key, nowMs);
+      const used = recent.get(key);
+      const bucket = used ?? older.get(key) ?? { level: 0, atMs: nowMs };
+      const level = levelOf(bucket, nowMs);
+      const wait = waitAt(level);
       if (wait > 0) return wait;
-      const level = levelOf(key, nowMs) + MINUTE_MS;
-      buckets.delete(key); // so that the oldest of the map is the one that was longest unused
-      if (buckets.size >= MOST_KEYS) forgetOldest(buckets);
-      buckets.set(key, { level, atMs: nowMs });
+      bucket.level = level + MINUTE_MS;
+      bucket.atMs = nowMs;
+      if (used === undefined) makeRecent(key, bucket);
       return 0;
     },
   };
-}
-
-const MINUTE_MS = 60_000;
-
-function forgetOldest(buckets: Map<string, unknown>): void {
-  let left = MOST_KEYS / 10;
-  for (const key of buckets.keys()) {
-    if (left-- <= 0) return;
-    buckets.delete(key);
-  }
 }
