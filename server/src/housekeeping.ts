@@ -22,7 +22,7 @@ export function keepHouse({ db, keys, clock, log }: Services): { stop(): Promise
       await forgetUsedJtis(db, clock());
       await forgetClientTokens(db, clock());
       await forgetAnswers(db, clock());
-      while ((await forgetHistories(db)) > 0);
+      await forgetHistories(db);
       await forgetDelivered(db, clock() - DELIVERED_KEPT_MS);
       const last = await lastSigning(db);
       if (last !== undefined && clock() - last.atMs < SIGN_EVERY_MS) return;

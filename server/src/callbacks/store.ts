@@ -1,4 +1,5 @@
 import type { Queryable } from '../db/database.ts';
+import { FORGET_AT_ONCE, forget } from '../db/forget.ts';
 
 /** What a merchant can be told of. It hears of an action only if it takes it, and has said where. */
 export const CALLBACK_ACTIONS = ['Card_update', 'Pin_set', 'Pin_blocked', 'Pin_unblocked'] as const;
@@ -193,20 +194,17 @@ export async function findEndpoint(
   return row && { merchantNo: row[0], url: row[1], apiKey: row[2], secretWrapped: row[3] };
 }
 
-const FORGET_AT_ONCE = 5_000;
-
-/** Forgets what was delivered before that time, in small statements, so that nothing waits for a long one. */
-export async function forgetDelivered(db: Queryable, beforeMs: number): Promise<void> {
-  for (;;) {
-    const [[gone] = [0]] = await db.query<[number]>(
-      'forget-delivered',
-      `with old as (select event_id from callback_events where delivered_at < to_timestamp($1::bigint / 1000.0) order by delivered_at limit $2),
-            gone as (delete from callback_events e using old where e.event_id = old.event_id returning 1)
-       select count(*) from gone`,
-      [beforeMs, FORGET_AT_ONCE],
-    );
-    if (gone < FORGET_AT_ONCE) return;
-  }
+/** Forgets what was delivered before that time; gives how many. */
+export function forgetDelivered(db: Queryable, beforeMs: number): Promise<number> {
+  return forget(
+    db,
+    'forget-delivered',
+    `delete from callback_events where event_id = any(array(
+       select event_id from callback_events where delivered_at < to_timestamp($1::bigint / 1000.0)
+        order by delivered_at limit ${FORGET_AT_ONCE} for update skip locked))
+     returning 1`,
+    [beforeMs],
+  );
 }
 
 /** The merchant whose callbacks the credential signs, if it does. */

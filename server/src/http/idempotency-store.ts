@@ -1,10 +1,10 @@
 import type { Queryable } from '../db/database.ts';
+import { FORGET_AT_ONCE, forget } from '../db/forget.ts';
 
 /** How long a key is kept, and its answer with it. */
 const KEPT_MS = 86_400_000;
 /** Longer than a call takes: a request that has no answer by then was left by a process that died. */
 const LOCKED_MS = 30_000;
-const FORGOTTEN_AT_ONCE = 1_000;
 
 /** A request under a key, begun at that time. No two of one key begin within `LOCKED_MS`, so the time tells one from another. */
 export interface Run {
@@ -67,17 +67,15 @@ export async function dropRun(db: Queryable, { credentialId, key, beganAtMs }: R
   );
 }
 
-/** Forgets what is older than 24 hours, a batch a statement; a row that is in use is left for the next time. */
-export async function forgetAnswers(db: Queryable, nowMs: number): Promise<void> {
-  let forgotten: unknown[];
-  do {
-    forgotten = await db.query(
-      'forget-answers',
-      `delete from idempotency_keys where (credential_id, key) in (
-         select credential_id, key from idempotency_keys where created_at <= to_timestamp($1::bigint / 1000.0)
-         order by created_at limit $2 for update skip locked)
-       returning true`,
-      [nowMs - KEPT_MS, FORGOTTEN_AT_ONCE],
-    );
-  } while (forgotten.length === FORGOTTEN_AT_ONCE);
+/** Forgets what is older than 24 hours; gives how many. A row that is in use is left for the next time. */
+export function forgetAnswers(db: Queryable, nowMs: number): Promise<number> {
+  return forget(
+    db,
+    'forget-answers',
+    `delete from idempotency_keys where (credential_id, key) in (
+       select credential_id, key from idempotency_keys where created_at <= to_timestamp($1::bigint / 1000.0)
+        order by created_at limit ${FORGET_AT_ONCE} for update skip locked)
+     returning 1`,
+    [nowMs - KEPT_MS],
+  );
 }

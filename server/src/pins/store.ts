@@ -1,5 +1,6 @@
 import type { CardStatus, CardType } from '../cards/store.ts';
 import type { Database } from '../db/database.ts';
+import { FORGET_AT_ONCE, forget } from '../db/forget.ts';
 import { shareStatements } from '../db/share.ts';
 
 interface CardForPin {
@@ -192,28 +193,33 @@ async function findPersonal(db: Database, merchantId: number, cardholderNo: stri
   return row?.[0] ?? undefined;
 }
 
-/** Forgets numbers that no envelope could use any more. */
-export async function forgetUsedJtis(db: Database, nowMs: number): Promise<void> {
-  await db.query('forget-jtis', 'delete from used_jtis where expires_at < to_timestamp($1::bigint / 1000.0)', [nowMs]);
+/** Forgets numbers that no envelope could use any more; gives how many. */
+export function forgetUsedJtis(db: Database, nowMs: number): Promise<number> {
+  return forget(
+    db,
+    'forget-jtis',
+    `delete from used_jtis where ctid = any(array(
+       select ctid from used_jtis where expires_at < to_timestamp($1::bigint / 1000.0) order by expires_at limit ${FORGET_AT_ONCE} for update skip locked))
+     returning 1`,
+    [nowMs],
+  );
 }
 
-const HISTORIES_AT_ONCE = 10_000;
-
 /**
- * Forgets earlier PINs where the merchant's policy looks back no more, some at a time; gives how many. Not when it is switched off: processes
+ * Forgets earlier PINs where the merchant's policy looks back no more; gives how many. Not when it is switched off: processes
  * go on remembering until they have noticed. `lateral` and the order make it one look at the index a merchant, and no pass over all histories; of two
  * processes each takes what the other leaves.
  */
-export async function forgetHistories(db: Database): Promise<number> {
-  const gone = await db.query(
+export function forgetHistories(db: Database): Promise<number> {
+  return forget(
+    db,
     'forget-histories',
     `delete from pin_history where ctid = any(array(
        select h.ctid from merchants m
-        cross join lateral (select ctid from pin_history h where h.merchant_id = m.merchant_id order by card_no, version limit ${HISTORIES_AT_ONCE} for update skip locked) h
-        where m.pin_history = 0 limit ${HISTORIES_AT_ONCE}))
+        cross join lateral (select ctid from pin_history h where h.merchant_id = m.merchant_id order by card_no, version limit ${FORGET_AT_ONCE} for update skip locked) h
+        where m.pin_history = 0 limit ${FORGET_AT_ONCE}))
      returning 1`,
   );
-  return gone.length;
 }
 
 /**

@@ -1,0 +1,49 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { forgetDelivered } from '../src/callbacks/store.ts';
+import { forgetClientTokens } from '../src/cards/store.ts';
+import { forgetAnswers } from '../src/http/idempotency-store.ts';
+import { forgetHistories, forgetUsedJtis } from '../src/pins/store.ts';
+import { startPlatform, type TestPlatform } from './support/test-platform.ts';
+
+/** More than twice what one deletion takes. */
+const MANY = 2_500;
+const KEPT = 3;
+
+let platform: TestPlatform;
+before(async () => {
+  platform = await startPlatform();
+});
+after(() => platform.close());
+
+const at = "to_timestamp(case when n > 3 then 0 else extract(epoch from now()) end) + interval '1 second'";
+
+for (const [what, table, insert, forget] of [
+  ['one-use numbers', 'used_jtis', `insert into used_jtis select 1, 'jti-' || n, ${at}`, forgetUsedJtis],
+  [
+    'client tokens',
+    'client_tokens',
+    `insert into client_tokens select sha256(convert_to('token-' || n, 'UTF8')), 1, 'C202605220001', 1, ${at}`,
+    forgetClientTokens,
+  ],
+  ['kept answers', 'idempotency_keys', `insert into idempotency_keys select 1, 'key-' || n, sha256('x'), '{}', null, ${at}`, forgetAnswers],
+  [
+    'delivered callbacks',
+    'callback_events',
+    `insert into callback_events (merchant_id, card_no, action, data, created_at, delivered_at) select 1, 'C', 'Pin_set', '{}', now(), ${at}`,
+    forgetDelivered,
+  ],
+  [
+    'earlier PINs',
+    'pin_history',
+    `update merchants set pin_history = 5 where merchant_id = 2;
+     insert into pin_history select case when n > 3 then 1 else 2 end, 'C', n, '', '', 1`,
+    forgetHistories,
+  ],
+] as const)
+  test(`${what} are forgotten once they have had their time, however many they are, also by two at once`, async () => {
+    await platform.db.script(`${insert} from generate_series(1, ${MANY + KEPT}) n`);
+    const gone = await Promise.all([forget(platform.db, Date.now()), forget(platform.db, Date.now())]);
+    assert.equal(gone[0] + gone[1], MANY);
+    assert.deepEqual(await platform.db.query(`left-${table}`, `select count(*) from ${table}`), [[KEPT]]);
+  });
