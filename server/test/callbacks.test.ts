@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import type { ServerResponse } from 'node:http';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { configureCallbacks, retryCallbacks } from '../src/callbacks/administer.ts';
@@ -256,6 +257,32 @@ test('a merchant whose server hangs keeps to its share, and others go on', async
   await configureCallbacks(operator(), 'sandbox', OTHER, { url: null });
 });
 
+for (const [what, away] of [
+  ['answers 503', (_: unknown, response: ServerResponse) => answer(response, 503, '')],
+  ['hangs', () => {}],
+] as const)
+  test(`a merchant whose server ${what} is asked by one event a second, and hears all of them once it is back`, async () => {
+    receiver.answering = away;
+    await write(200, 1);
+    const said = platform.logLines.length;
+    const lines = (text: string) => platform.logLines.slice(said).filter((line) => line.includes(text));
+    send(platform.services, { timeoutMs: 300 });
+    await until('it counts as away', () => lines('does not answer callbacks').length === 1);
+    await sleep(2_500);
+    assert.ok(receiver.received.length > 64 && receiver.received.length <= 64 + 4, `${receiver.received.length} attempts`);
+    receiver.answering = accept;
+    platform.clock.now += 2 * SECOND_MS;
+    await allDelivered();
+    assert.equal(lines('answers callbacks again').length, 1);
+  });
+
+test('a server that answers, and takes no event, is not away', async () => {
+  receiver.answering = (_, response) => answer(response, 200, '{"code":500}');
+  await write(200, 1);
+  send();
+  await until('all are tried', () => receiver.received.length === 200);
+});
+
 test('told to stop it claims no more, and ends what is under way', async () => {
   let letGo = (): void => {};
   receiver.answering = (received, response) => {
@@ -328,7 +355,7 @@ test('without an address events wait for one, and a merchant that is disabled he
 describe('a claim', () => {
   const LEASE_MS = 30_000;
   const claim = async (perMerchant = 16, free = 256) =>
-    (await claimEvents(platform.db, { nowMs: platform.clock.now, leaseMs: LEASE_MS, inFlight: new Map(), perMerchant, free })).events;
+    (await claimEvents(platform.db, { nowMs: platform.clock.now, leaseMs: LEASE_MS, taken: new Map(), perMerchant, free })).events;
   const settlement = (of: { eventId: number; attempts: number }, more: Partial<Settlement> = {}): Settlement => ({
     ...{ eventId: of.eventId, attempts: of.attempts, atMs: platform.clock.now, delivered: true, retryAtMs: undefined, fault: undefined },
     ...more,

@@ -6,6 +6,7 @@ import type { Keys } from '../keys/keys.ts';
 import { secretIdentity } from '../merchants/store.ts';
 import type { Services } from '../services.ts';
 import { createDelivery, DELIVERY_TIMEOUT_MS, type DeliveryOptions, type Endpoint, failure } from './deliver.ts';
+import { createMerchantShares } from './merchant-shares.ts';
 import { nextAttemptMs } from './retry-schedule.ts';
 import { type ClaimedEvent, claimEvents, findEndpoint, type Settled, type Settlement, settleEvents } from './store.ts';
 
@@ -14,7 +15,7 @@ export const LEASE_MS = 30_000;
 const POLL_EVERY_MS = 200;
 /** Between two claims while there is much to send: what was freed meanwhile is filled by one. */
 const CLAIM_EVERY_MS = 10;
-/** Of one process. A merchant whose server hangs holds up itself alone. */
+/** Of one process. */
 const IN_FLIGHT_PER_MERCHANT = 64;
 const IN_FLIGHT = 512;
 /** In one turn of the event loop, which others wait for. */
@@ -39,7 +40,7 @@ export function sendCallbacks(services: Services, options: Partial<DeliveryOptio
 
   const loading = new Map<string, Promise<Endpoint | string>>();
 
-  const inFlight = new Map<number, number>();
+  const shares = createMerchantShares(IN_FLIGHT_PER_MERCHANT);
   const deliveries = new Set<Promise<void>>();
   /** Whether something may be due, and whether there is room for it that the last claim did not know of. */
   let due = false;
@@ -54,7 +55,7 @@ export function sendCallbacks(services: Services, options: Partial<DeliveryOptio
     freed = false;
     const leaseEndMs = performance.now() + LEASE_MS;
     try {
-      const limits = { leaseMs: LEASE_MS, inFlight, perMerchant: IN_FLIGHT_PER_MERCHANT, free: IN_FLIGHT - deliveries.size };
+      const limits = { leaseMs: LEASE_MS, taken: shares.taken(), perMerchant: IN_FLIGHT_PER_MERCHANT, free: IN_FLIGHT - deliveries.size };
       const { events, more } = await claimEvents(db, { nowMs: clock(), ...limits });
       outage = false;
       if (more) due = true;
@@ -70,14 +71,12 @@ export function sendCallbacks(services: Services, options: Partial<DeliveryOptio
   }
 
   function begin(event: ClaimedEvent, leaseEndMs: number): void {
-    inFlight.set(event.merchantId, (inFlight.get(event.merchantId) ?? 0) + 1);
+    shares.begin(event.merchantId);
     const delivering = send(event, leaseEndMs)
       .catch((err: unknown) => log.error({ err, eventId: event.eventId }, 'a callback was left to the end of its lease'))
       .finally(() => {
         deliveries.delete(delivering);
-        const left = (inFlight.get(event.merchantId) ?? 1) - 1;
-        if (left > 0) inFlight.set(event.merchantId, left);
-        else inFlight.delete(event.merchantId);
+        shares.end(event.merchantId);
         freed = true;
         if (due) endPause();
       });
@@ -88,12 +87,17 @@ export function sendCallbacks(services: Services, options: Partial<DeliveryOptio
     const { eventId, action, attempts, putInAtMs } = event;
     const endpoint = await endpointOf(event.merchantId);
     if (performance.now() + 2 * DELIVERY_TIMEOUT_MS > leaseEndMs) throw new Error('the database took too long'); // two, as a kept connection may fail
-    const { delivered, fault } = typeof endpoint === 'string' ? failure(endpoint) : await delivery.deliver(endpoint, event);
+    const { delivered, fault, httpStatus } = typeof endpoint === 'string' ? failure(endpoint) : await delivery.deliver(endpoint, event);
+    const merchantNo = typeof endpoint === 'string' ? undefined : endpoint.merchantNo;
+    const change = shares.heard(event.merchantId, httpStatus !== undefined && httpStatus >= 200 && httpStatus < 300);
+    if (change === 'away')
+      log.warn({ merchantNo, fault }, 'a merchant does not answer callbacks; it is asked by one a second until it does');
+    if (change === 'back') log.info({ merchantNo }, 'a merchant answers callbacks again');
     const atMs = clock();
     const retryAtMs = delivered ? undefined : nextAttemptMs(attempts, putInAtMs, atMs);
     const settled = await settleWithin(leaseEndMs, { eventId, attempts, atMs, delivered, retryAtMs, fault });
     if (settled.woke) due = true;
-    const line = { eventId, merchantNo: typeof endpoint === 'string' ? undefined : endpoint.merchantNo, action, attempts };
+    const line = { eventId, merchantNo, action, attempts };
     if (delivered) log.debug(line, 'callback delivered');
     else if (retryAtMs === undefined && settled.settled) log.warn({ ...line, fault }, 'callback parked');
   }

@@ -40,8 +40,8 @@ export interface ClaimLimits {
   nowMs: number;
   /** How long the events are left to this process; within it they are delivered and settled. */
   leaseMs: number;
-  /** Events in flight here, by merchant. */
-  inFlight: ReadonlyMap<number, number>;
+  /** How much of their share merchants have no use of now; the others have all of it. */
+  taken: ReadonlyMap<number, number>;
   perMerchant: number;
   /** Events at the most. */
   free: number;
@@ -100,13 +100,13 @@ select (select count(*) from candidate), c.* from (values (1)) one left join cla
 
 /** The events that are this process's for the lease, and whether there may be more that are due. */
 export async function claimEvents(db: Queryable, limits: ClaimLimits): Promise<{ events: ClaimedEvent[]; more: boolean }> {
-  const { nowMs, leaseMs, inFlight, perMerchant, free } = limits;
+  const { nowMs, leaseMs, taken, perMerchant, free } = limits;
   type Claimed = [count: number, number, number, string, string, string, number, number];
   const rows = await db.query<Claimed | [count: number, null]>('claim-events', CLAIM, [
     nowMs,
     leaseMs,
-    [...inFlight.keys()],
-    [...inFlight.values()],
+    [...taken.keys()],
+    [...taken.values()],
     perMerchant,
     free,
   ]);

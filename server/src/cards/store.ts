@@ -263,12 +263,17 @@ export async function isPanTaken(tx: Queryable, fingerprints: Buffer[], lock: re
   return rows.length > 0;
 }
 
-/** Whether a card of one of the issuer's merchants is the issuer's own: several may serve one merchant. A card without a BIN, from before there were any, is of each. */
+/**
+ * That card `c`, with its BIN `b` if it has one, is the issuer's own among those of its merchants: several issuers may serve one. A card without a BIN,
+ * from before there were any, is of each.
+ */
+export const ofIssuer = (issuerId: string): string => `coalesce(b.issuer_id, ${issuerId}) = ${issuerId}`;
+export const CARDS_AND_BINS = 'cards c left join card_bins b using (card_bin_no)';
+
 export async function isCardOfIssuer(tx: Queryable, issuerId: number, merchantId: number, cardNo: string): Promise<boolean> {
   const rows = await tx.query(
     'is-card-of-issuer',
-    `select from cards c left join card_bins b using (card_bin_no)
-      where c.merchant_id = $1 and c.card_no = $2 and coalesce(b.issuer_id, $3) = $3`,
+    `select from ${CARDS_AND_BINS} where c.merchant_id = $1 and c.card_no = $2 and ${ofIssuer('$3')}`,
     [merchantId, cardNo, issuerId],
   );
   return rows.length > 0;

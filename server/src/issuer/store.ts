@@ -1,5 +1,5 @@
 import { createAllowlist } from '../auth/ip-allowlist.ts';
-import type { CardStatus } from '../cards/store.ts';
+import { CARDS_AND_BINS, type CardStatus, ofIssuer } from '../cards/store.ts';
 import type { Queryable } from '../db/database.ts';
 
 /** Who calls the issuer's API: the bank or processor behind the cards of the merchants that it is bound to. */
@@ -215,9 +215,9 @@ const FIND_TO_VERIFY = `select c.merchant_id, c.card_no, c.status, c.pan_wrapped
             c.malformed_blocks, (extract(epoch from c.malformed_since) * 1000)::bigint,
             c.pin_prv, c.pin_salt, c.pin_key_version, (extract(epoch from c.pin_set_at) * 1000)::bigint, c.pin_envelope,
             k.algorithm, (extract(epoch from k.created_at) * 1000)::bigint, k.malformed_blocks, (extract(epoch from k.malformed_since) * 1000)::bigint
-       from cards c left join card_bins b on b.card_bin_no = c.card_bin_no
+       from ${CARDS_AND_BINS}
        left join issuer_keys k on k.issuer_id = $2 and k.kind = 'zpk' and k.label = $3 and k.destroyed_at is null
-      where c.merchant_id = any($1) and (b.issuer_id is null or b.issuer_id = $2)`;
+      where c.merchant_id = any($1) and ${ofIssuer('$2')}`;
 
 /**
  * A card of the issuer's merchants, and not of another issuer's BIN, by its number or its PAN's fingerprints, its PIN's record and a zone key, as they stand at one
