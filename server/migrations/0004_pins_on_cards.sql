@@ -29,3 +29,7 @@ update cards c
        pin_credential_id = p.credential_id, pin_set_at = p.set_at
   from pins p where p.merchant_id = c.merchant_id and p.card_no = c.card_no;
 drop table pins;
+
+-- In the order in which heads are signed and read, whatever the database's own is: a page of a signing is found, not sorted out of all its heads.
+drop index audit_heads_of_signing;
+create index audit_heads_of_signing on audit_heads (signing_id, merchant_id, card_no collate "C");

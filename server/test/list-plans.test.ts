@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { readHeadsOfSigning } from '../src/audit/store.ts';
 import { claimEvents, settleEvents } from '../src/callbacks/store.ts';
 import { listCardholders, listPendingCardholders } from '../src/cardholders/store.ts';
 import { listPendingApplications } from '../src/cards/application-store.ts';
@@ -29,6 +30,8 @@ before(async () => {
         from generate_series(1, ${CARDS}) n;
       insert into callback_events (merchant_id, card_no, action, data, created_at, delivered_at)
       select 1, 'C' || n, 'Card_update', '{}', '2026-01-01Z', '2026-01-01Z' from generate_series(1, ${CARDS}) n;
+      insert into audit_signings select n, now(), ${CARDS / 4}, '', 1, '' from generate_series(1, 4) n;
+      insert into audit_heads select 1 + n % 4, 1, 'C' || n, 1, '' from generate_series(1, ${CARDS}) n;
       analyze;
       insert into callback_events (merchant_id, card_no, action, data, created_at, due_at)
       select 1, 'C' || n % 100, 'Card_update', '{}', '2026-01-01Z', '2026-01-01Z' from generate_series(1, 1000) n`),
@@ -120,4 +123,10 @@ test('cardholders to verify: a page is read in the order of the queue, however m
     assert.doesNotMatch(plan, /Seq Scan on cardholders|Sort/, plan);
     assert.match(plan, /cardholders_to_verify/, plan);
   }
+});
+
+test('the heads of one signing: a page is read in their order, and not sorted out of all', async () => {
+  const plan = await planOf((db) => readHeadsOfSigning(db, 2, { merchantId: 1, cardNo: 'C7' }, 1_000));
+  assert.doesNotMatch(plan, /Seq Scan|Sort/, plan);
+  assert.match(plan, /audit_heads_of_signing/, plan);
 });
