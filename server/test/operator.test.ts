@@ -201,6 +201,17 @@ test('the sandbox comes back as new while a platform serves it', async () => {
   assert.equal((await storedPin(platform, FIRST_CARD.cardNo))?.version, 1);
 });
 
+test('a reset waits for whoever holds a table for a while', async () => {
+  const began = performance.now();
+  const held = platform.db.transaction(async (tx) => {
+    await tx.query('hold', 'lock table callback_events in row exclusive mode');
+    await sleep(2_500); // more than twice what a lock is waited for
+  });
+  assert.equal(await succeeds(['sandbox', 'reset']), 'the sandbox is as new\n');
+  assert.ok(performance.now() - began >= 2_400);
+  await held;
+});
+
 test('a reset among sets is the old world or the new one for each of them', async () => {
   const merchant = remoteMerchant(server.url);
   const codes: number[] = [];

@@ -130,3 +130,8 @@ export function wasRolledBack(error: unknown): boolean {
 export function isDuplicate(error: unknown, constraint?: string): boolean {
   return error instanceof pg.DatabaseError && error.code === '23505' && (constraint === undefined || error.constraint === constraint);
 }
+
+/** Whether a statement was ended because it waited too long for somebody's lock, or each for the other's. */
+export function isLockFault(error: unknown): boolean {
+  return error instanceof pg.DatabaseError && (error.code === '55P03' || error.code === '40P01');
+}

@@ -2,7 +2,7 @@ import { auditCard, auditCardholder, auditIssuer, auditMerchant, detailsOf } fro
 import { insertCardholder } from '../cardholders/store.ts';
 import { insertCard, panIdentity } from '../cards/store.ts';
 import { keyCheckValue } from '../crypto/key-check-value.ts';
-import type { Database, Queryable } from '../db/database.ts';
+import { type Database, isLockFault, type Queryable } from '../db/database.ts';
 import { secretHashOf } from '../issuer/authenticate.ts';
 import { bindIssuer, insertIssuer, insertIssuerKey, issuerKeyIdentity } from '../issuer/store.ts';
 import type { Keys } from '../keys/keys.ts';
@@ -28,9 +28,24 @@ async function isEmpty(db: Queryable): Promise<boolean> {
   return row?.[0] ?? false;
 }
 
-/** Empties the database and makes the world anew, in one transaction: who asks meanwhile sees the old or the new. */
+const RESET_TRIES = 10;
+
+/**
+ * Empties the database and makes the world anew, in one transaction: who asks meanwhile sees the old or the new. It takes every table for itself,
+ * which calls under way may hold in another order; then it lets go and tries again.
+ */
 export async function resetSandbox(db: Database, keys: Keys): Promise<void> {
-  await db.transaction(async (tx) => {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await emptyAndMake(db, keys);
+    } catch (error) {
+      if (!isLockFault(error) || tries === RESET_TRIES) throw error;
+    }
+  }
+}
+
+function emptyAndMake(db: Database, keys: Keys): Promise<void> {
+  return db.transaction(async (tx) => {
     // Locked in the order in which a PIN set locks them: in any other the two could wait for each other.
     await tx.query(
       'truncate-all',
