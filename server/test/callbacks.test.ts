@@ -3,6 +3,7 @@ import type { ServerResponse } from 'node:http';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { configureCallbacks, retryCallbacks } from '../src/callbacks/administer.ts';
+import { createMerchantShares } from '../src/callbacks/merchant-shares.ts';
 import { sendCallbacks } from '../src/callbacks/send-callbacks.ts';
 import { appendEvent, claimEvents, forgetDelivered, type Settlement, settleEvents } from '../src/callbacks/store.ts';
 import { changeMerchant, createCredential, endCredential } from '../src/merchants/administer.ts';
@@ -267,7 +268,7 @@ for (const [what, away] of [
     const said = platform.logLines.length;
     const lines = (text: string) => platform.logLines.slice(said).filter((line) => line.includes(text));
     send(platform.services, { timeoutMs: 300 });
-    await until('it counts as away', () => lines('does not answer callbacks').length === 1);
+    await until('it counts as away', () => lines('a merchant is away').length === 1);
     await sleep(2_500);
     assert.ok(receiver.received.length > 64 && receiver.received.length <= 64 + 4, `${receiver.received.length} attempts`);
     receiver.answering = accept;
@@ -276,11 +277,83 @@ for (const [what, away] of [
     assert.equal(lines('answers callbacks again').length, 1);
   });
 
-test('a server that answers, and takes no event, is not away', async () => {
-  receiver.answering = (_, response) => answer(response, 200, '{"code":500}');
+for (const [status, text] of [
+  [200, '{"code":500}'],
+  [500, ''],
+  [404, ''],
+] as const)
+  test(`a server that answers some events with ${status} ${text} is not away, and hears of the others meanwhile`, async () => {
+    receiver.answering = (received, response) => (received.data.card_no === 'C199' ? accept : refuse)(received, response);
+    const refuse: Receiver['answering'] = (_, response) => answer(response, status, text);
+    await write(200, 1);
+    send();
+    await until('all are tried', () => receiver.received.length === 200);
+    await until('the last is delivered', async () => (await states()).at(-1) === 'delivered');
+  });
+
+test('what has waited for 24 hours for a merchant that is away is parked, and not tried one by one', async () => {
+  receiver.answering = (_, response) => answer(response, 503, '');
   await write(200, 1);
   send();
-  await until('all are tried', () => receiver.received.length === 200);
+  await until('it counts as away', () => receiver.received.length >= 64);
+  await write(200, 1);
+  platform.clock.now += DAY_MS;
+  await until('all are parked', async () => (await states()).every((state) => state === 'parked'));
+  assert.ok(receiver.received.length < 100, `${receiver.received.length} attempts`);
+});
+
+describe('the share of a merchant', () => {
+  const SHARE = 8;
+  const away = 8;
+  const setUp = () => {
+    const clock = { now: 0 };
+    const shares = createMerchantShares(SHARE, () => clock.now);
+    const fail = (times: number) => Array.from({ length: times }, () => shares.heard(1, false));
+    return { clock, shares, fail, room: () => shares.room().get(1) ?? SHARE };
+  };
+
+  test('is what it has not in flight', () => {
+    const { shares, room } = setUp();
+    assert.equal(room(), SHARE);
+    for (let i = 0; i < 3; i++) shares.begin(1);
+    assert.equal(room(), SHARE - 3);
+    for (let i = 0; i < 3; i++) shares.end(1);
+    assert.equal(shares.room().size, 0, 'and nothing is kept of one that has none');
+  });
+
+  test('is one a second while it is away, which is said once', () => {
+    const { clock, shares, fail, room } = setUp();
+    assert.deepEqual(fail(away - 1), Array(away - 1).fill(undefined));
+    assert.equal(room(), SHARE);
+    assert.deepEqual(fail(2), ['away', undefined]);
+    assert.equal(room(), 0);
+    clock.now = 1_000;
+    assert.equal(room(), 1);
+    shares.begin(1);
+    assert.equal(room(), 0);
+    shares.end(1);
+    fail(1);
+    assert.equal(room(), 0, 'a second after the last');
+  });
+
+  test('grows back with each answer, and begins anew with a failure', () => {
+    const { clock, shares, fail, room } = setUp();
+    fail(away);
+    assert.equal(shares.heard(1, true), undefined);
+    assert.equal(room(), 2);
+    fail(1);
+    clock.now = 1_000;
+    assert.equal(room(), 1);
+    assert.deepEqual(
+      Array.from({ length: 4 }, () => [shares.heard(1, true), room()]),
+      [
+        [undefined, 2],
+        [undefined, 4],
+        ['back', 8],
+        [undefined, 8],
+      ],
+    );
+  });
 });
 
 test('told to stop it claims no more, and ends what is under way', async () => {
@@ -355,7 +428,7 @@ test('without an address events wait for one, and a merchant that is disabled he
 describe('a claim', () => {
   const LEASE_MS = 30_000;
   const claim = async (perMerchant = 16, free = 256) =>
-    (await claimEvents(platform.db, { nowMs: platform.clock.now, leaseMs: LEASE_MS, taken: new Map(), perMerchant, free })).events;
+    (await claimEvents(platform.db, { nowMs: platform.clock.now, leaseMs: LEASE_MS, room: new Map(), perMerchant, free })).events;
   const settlement = (of: { eventId: number; attempts: number }, more: Partial<Settlement> = {}): Settlement => ({
     ...{ eventId: of.eventId, attempts: of.attempts, atMs: platform.clock.now, delivered: true, retryAtMs: undefined, fault: undefined },
     ...more,

@@ -99,7 +99,7 @@ const lists: [what: string, run: (db: Queryable) => Promise<unknown>, index: Reg
   ['their next page', (db) => listPendingCardholders(db, [1, 2], 'U700', 100), /cardholders_to_verify/],
   [
     'callbacks to send, where statistics say that none waits',
-    (db) => claimEvents(db, { nowMs: Date.now(), leaseMs: 30_000, taken: new Map(), perMerchant: 64, free: 512 }),
+    (db) => claimEvents(db, { nowMs: Date.now(), leaseMs: 30_000, room: new Map(), perMerchant: 64, free: 512 }),
     /callback_events_due/,
   ],
   [

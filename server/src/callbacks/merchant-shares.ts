@@ -1,28 +1,30 @@
-/** Deliveries in a row that nothing answered, after which a merchant's server counts as away. */
+/** Deliveries in a row that met no server, after which a merchant's counts as away. */
 const AWAY_AFTER = 8;
 const ASK_AGAIN_MS = 1_000;
 
-/** What a delivery tells of the merchant's server: that it went away, or came back. */
+/** That a merchant's server went away, or is back and has its whole share again. */
 type Change = 'away' | 'back' | undefined;
 
 export interface MerchantShares {
   begin(merchantId: number): void;
   end(merchantId: number): void;
-  /** Whether the merchant's server took a delivery for one: any answer of 2xx, whatever it says of the event. */
-  heard(merchantId: number, answered: boolean): Change;
-  /** How much of its share each merchant has no use of now. */
-  taken(): ReadonlyMap<number, number>;
+  /** Tells how a delivery went: whether a server was there to answer it, whatever it said. */
+  heard(merchantId: number, present: boolean): Change;
+  isAway(merchantId: number): boolean;
+  /** How many more deliveries each merchant may have, for those that may not have `share`. */
+  room(): ReadonlyMap<number, number>;
 }
 
 /**
- * What each merchant may have in flight from this process: its share, so that one whose server hangs holds up itself alone. While its server is away
- * it is asked by one event, a second after the one before, so that a long queue is no storm of attempts for the merchant, the database and the log.
+ * What each merchant may have in flight from this process: its share, so that one whose server hangs holds up itself alone. A server that is away is asked by one
+ * event, a second after the one before has failed, so that a long queue is no storm of attempts for the merchant and the database. When it
+ * answers again its share grows back, twice as much with each answer, and begins anew with a failure.
  */
-export function createMerchantShares(share: number, nowMs = (): number => performance.now()): MerchantShares {
-  const merchants = new Map<number, { inFlight: number; unanswered: number; askAgainAtMs: number }>();
+export function createMerchantShares(share: number, nowMs: () => number): MerchantShares {
+  const merchants = new Map<number, { inFlight: number; allowed: number; unmet: number; askAgainAtMs: number }>();
 
   function of(merchantId: number) {
-    const known = merchants.get(merchantId) ?? { inFlight: 0, unanswered: 0, askAgainAtMs: 0 };
+    const known = merchants.get(merchantId) ?? { inFlight: 0, allowed: share, unmet: 0, askAgainAtMs: 0 };
     merchants.set(merchantId, known);
     return known;
   }
@@ -32,22 +34,29 @@ export function createMerchantShares(share: number, nowMs = (): number => perfor
     end(merchantId) {
       const merchant = of(merchantId);
       merchant.inFlight--;
-      if (merchant.inFlight === 0 && merchant.unanswered === 0) merchants.delete(merchantId);
+      if (merchant.inFlight === 0 && merchant.unmet === 0 && merchant.allowed === share) merchants.delete(merchantId);
     },
-    heard(merchantId, answered) {
+    heard(merchantId, present) {
       const merchant = of(merchantId);
-      const before = merchant.unanswered;
-      merchant.unanswered = answered ? 0 : before + 1;
-      if (answered) return before >= AWAY_AFTER ? 'back' : undefined;
+      const wasAway = merchant.allowed < share;
+      if (present) {
+        merchant.unmet = 0;
+        merchant.allowed = Math.min(share, merchant.allowed * 2);
+        return wasAway && merchant.allowed === share ? 'back' : undefined;
+      }
+      merchant.unmet++;
+      if (!wasAway && merchant.unmet < AWAY_AFTER) return undefined;
+      merchant.allowed = 1;
       merchant.askAgainAtMs = nowMs() + ASK_AGAIN_MS;
-      return merchant.unanswered === AWAY_AFTER ? 'away' : undefined;
+      return wasAway ? undefined : 'away';
     },
-    taken() {
+    isAway: (merchantId) => (merchants.get(merchantId)?.allowed ?? share) < share,
+    room() {
       const now = nowMs();
       return new Map(
-        [...merchants].map(([merchantId, { inFlight, unanswered, askAgainAtMs }]) => {
-          if (unanswered < AWAY_AFTER) return [merchantId, inFlight];
-          return [merchantId, inFlight > 0 || now < askAgainAtMs ? share : share - 1];
+        [...merchants].map(([merchantId, { inFlight, allowed, unmet, askAgainAtMs }]) => {
+          const paused = allowed === 1 && unmet > 0 && now < askAgainAtMs;
+          return [merchantId, paused ? 0 : Math.max(0, allowed - inFlight)];
         }),
       );
     },

@@ -1,7 +1,7 @@
 const FIRST_DELAY_MS = 1_000;
 const LONGEST_DELAY_MS = 3_600_000;
 /** After this long an event that nobody takes is parked, so that those behind it go on. */
-const GIVE_UP_AFTER_MS = 86_400_000;
+export const GIVE_UP_AFTER_MS = 86_400_000;
 
 /**
  * When an event whose `attempts`-th attempt (from 1) has failed is tried again: 1 s later, then doubled up to an hour, of which the half is left

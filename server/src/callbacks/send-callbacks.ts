@@ -5,10 +5,10 @@ import { shareStatements } from '../db/share.ts';
 import type { Keys } from '../keys/keys.ts';
 import { secretIdentity } from '../merchants/store.ts';
 import type { Services } from '../services.ts';
-import { createDelivery, DELIVERY_TIMEOUT_MS, type DeliveryOptions, type Endpoint, failure } from './deliver.ts';
+import { createDelivery, DELIVERY_TIMEOUT_MS, type DeliveryOptions, type Endpoint, failure, type Outcome } from './deliver.ts';
 import { createMerchantShares } from './merchant-shares.ts';
-import { nextAttemptMs } from './retry-schedule.ts';
-import { type ClaimedEvent, claimEvents, findEndpoint, type Settled, type Settlement, settleEvents } from './store.ts';
+import { GIVE_UP_AFTER_MS, nextAttemptMs } from './retry-schedule.ts';
+import { type ClaimedEvent, claimEvents, findEndpoint, parkOverdue, type Settled, type Settlement, settleEvents } from './store.ts';
 
 /** Longer than a delivery and its settling take, so that nobody else sends the event meanwhile; a killed process's events wait this long. */
 export const LEASE_MS = 30_000;
@@ -23,6 +23,8 @@ const BEGUN_AT_ONCE = 4;
 const SETTLED_AT_ONCE = 64;
 const SETTLE_LANES = 2;
 const SETTLE_AGAIN_MS = 200;
+/** Too many requests, and what a gateway says for a server that is not there. */
+const ABSENT = new Set([429, 502, 503, 504]);
 
 /**
  * Sends events to merchants, at least once and in the order of each card, in any number of processes on one database. An event is claimed in
@@ -40,7 +42,7 @@ export function sendCallbacks(services: Services, options: Partial<DeliveryOptio
 
   const loading = new Map<string, Promise<Endpoint | string>>();
 
-  const shares = createMerchantShares(IN_FLIGHT_PER_MERCHANT);
+  const shares = createMerchantShares(IN_FLIGHT_PER_MERCHANT, () => performance.now());
   const deliveries = new Set<Promise<void>>();
   /** Whether something may be due, and whether there is room for it that the last claim did not know of. */
   let due = false;
@@ -55,7 +57,7 @@ export function sendCallbacks(services: Services, options: Partial<DeliveryOptio
     freed = false;
     const leaseEndMs = performance.now() + LEASE_MS;
     try {
-      const limits = { leaseMs: LEASE_MS, taken: shares.taken(), perMerchant: IN_FLIGHT_PER_MERCHANT, free: IN_FLIGHT - deliveries.size };
+      const limits = { leaseMs: LEASE_MS, room: shares.room(), perMerchant: IN_FLIGHT_PER_MERCHANT, free: IN_FLIGHT - deliveries.size };
       const { events, more } = await claimEvents(db, { nowMs: clock(), ...limits });
       outage = false;
       if (more) due = true;
@@ -87,19 +89,34 @@ export function sendCallbacks(services: Services, options: Partial<DeliveryOptio
     const { eventId, action, attempts, putInAtMs } = event;
     const endpoint = await endpointOf(event.merchantId);
     if (performance.now() + 2 * DELIVERY_TIMEOUT_MS > leaseEndMs) throw new Error('the database took too long'); // two, as a kept connection may fail
-    const { delivered, fault, httpStatus } = typeof endpoint === 'string' ? failure(endpoint) : await delivery.deliver(endpoint, event);
-    const merchantNo = typeof endpoint === 'string' ? undefined : endpoint.merchantNo;
-    const change = shares.heard(event.merchantId, httpStatus !== undefined && httpStatus >= 200 && httpStatus < 300);
-    if (change === 'away')
-      log.warn({ merchantNo, fault }, 'a merchant does not answer callbacks; it is asked by one a second until it does');
-    if (change === 'back') log.info({ merchantNo }, 'a merchant answers callbacks again');
+    const { delivered, fault } = typeof endpoint === 'string' ? failure(endpoint) : await ask(endpoint, event);
     const atMs = clock();
     const retryAtMs = delivered ? undefined : nextAttemptMs(attempts, putInAtMs, atMs);
     const settled = await settleWithin(leaseEndMs, { eventId, attempts, atMs, delivered, retryAtMs, fault });
     if (settled.woke) due = true;
-    const line = { eventId, merchantNo, action, attempts };
+    const line = { eventId, merchantNo: typeof endpoint === 'string' ? undefined : endpoint.merchantNo, action, attempts };
     if (delivered) log.debug(line, 'callback delivered');
-    else if (retryAtMs === undefined && settled.settled) log.warn({ ...line, fault }, 'callback parked');
+    else if (retryAtMs === undefined && settled.settled) {
+      log.warn({ ...line, fault }, 'callback parked');
+      if (shares.isAway(event.merchantId)) await parkOthers(event.merchantId, atMs, fault);
+    }
+  }
+
+  /** Delivers, and notes whether a server was there: what it says of an event is that event's matter, and has its own schedule. */
+  async function ask(endpoint: Endpoint, event: ClaimedEvent): Promise<Outcome> {
+    const outcome = await delivery.deliver(endpoint, event);
+    const { fault, httpStatus } = outcome;
+    const { merchantNo } = endpoint;
+    const change = shares.heard(event.merchantId, httpStatus !== undefined && !ABSENT.has(httpStatus));
+    if (change === 'away') log.warn({ merchantNo, fault }, 'a merchant is away: it is asked by one callback a second until it answers');
+    if (change === 'back') log.info({ merchantNo }, 'a merchant answers callbacks again');
+    return outcome;
+  }
+
+  /** What is as old as one that was given up would wait its turn of one a second for nothing. */
+  async function parkOthers(merchantId: number, nowMs: number, fault: string | undefined): Promise<void> {
+    const others = await parkOverdue(db, merchantId, { beforeMs: nowMs - GIVE_UP_AFTER_MS, nowMs, fault });
+    if (others > 0) log.warn({ merchantId, others, fault }, 'callbacks parked');
   }
 
   /** Where to, or why nowhere, which counts as an attempt. Events that come at once for a merchant that is not in memory share one load. */

@@ -40,8 +40,8 @@ export interface ClaimLimits {
   nowMs: number;
   /** How long the events are left to this process; within it they are delivered and settled. */
   leaseMs: number;
-  /** How much of their share merchants have no use of now; the others have all of it. */
-  taken: ReadonlyMap<number, number>;
+  /** How many each merchant may have, for those that may not have `perMerchant`. */
+  room: ReadonlyMap<number, number>;
   perMerchant: number;
   /** Events at the most. */
   free: number;
@@ -53,6 +53,7 @@ const SPARE = 16;
 const MOST_CANDIDATES = 256;
 /** An event behind one that is in flight is looked at again after this, should nothing have woken it: the other's end, which wakes it, may not have seen it. */
 const LOOK_AGAIN_MS = 5_000;
+const PARKED_AT_ONCE = 1_000;
 
 /**
  * Takes on due events: one statement, in any number of processes at once. Of a card the earliest that waits goes, and those behind it stay,
@@ -67,8 +68,8 @@ const CLAIM = `
 with given as (
   select to_timestamp($1::bigint / 1000.0) as now, to_timestamp(($1::bigint + $2::int) / 1000.0) as lease_end
 ), room as (
-  select m.merchant_id, $5::int - coalesce(b.events, 0) as room
-    from merchants m left join unnest($3::int[], $4::int[]) b (merchant_id, events) using (merchant_id)
+  select m.merchant_id, coalesce(r.room, $5::int) as room
+    from merchants m left join unnest($3::int[], $4::int[]) r (merchant_id, room) using (merchant_id)
    where m.callback_url is not null and m.callback_credential_id is not null and m.status = 'Active'
 ), candidate as (
   select r.merchant_id, r.room, e.*
@@ -100,13 +101,13 @@ select (select count(*) from candidate), c.* from (values (1)) one left join cla
 
 /** The events that are this process's for the lease, and whether there may be more that are due. */
 export async function claimEvents(db: Queryable, limits: ClaimLimits): Promise<{ events: ClaimedEvent[]; more: boolean }> {
-  const { nowMs, leaseMs, taken, perMerchant, free } = limits;
+  const { nowMs, leaseMs, room, perMerchant, free } = limits;
   type Claimed = [count: number, number, number, string, string, string, number, number];
   const rows = await db.query<Claimed | [count: number, null]>('claim-events', CLAIM, [
     nowMs,
     leaseMs,
-    [...taken.keys()],
-    [...taken.values()],
+    [...room.keys()],
+    [...room.values()],
     perMerchant,
     free,
   ]);
@@ -178,6 +179,27 @@ export async function settleEvents(db: Queryable, settlements: Settlement[]): Pr
   ]);
   const woke = new Map(rows);
   return settlements.map(({ eventId }) => ({ settled: woke.has(eventId), woke: woke.get(eventId) ?? false }));
+}
+
+/**
+ * Parks those of a merchant that came before `beforeMs` and are due, some at a time, whatever attempts they had; gives how many. For one that is
+ * away: those that are under way, or wait for a later attempt, are left.
+ */
+export async function parkOverdue(
+  db: Queryable,
+  merchantId: number,
+  { beforeMs, nowMs, fault }: { beforeMs: number; nowMs: number; fault: string | undefined },
+): Promise<number> {
+  const parked = await db.query(
+    'park-overdue',
+    `update callback_events set due_at = null, parked_at = to_timestamp($3::bigint / 1000.0), last_fault = $4 where event_id = any(array(
+       select event_id from callback_events
+        where merchant_id = $1 and due_at <= to_timestamp($3::bigint / 1000.0) and created_at <= to_timestamp($2::bigint / 1000.0)
+        order by due_at, event_id limit ${PARKED_AT_ONCE} for update skip locked))
+     returning 1`,
+    [merchantId, beforeMs, nowMs, fault],
+  );
+  return parked.length;
 }
 
 /** Of an enabled or a disabled credential alike: a secret signs until the operator names another. Undefined: nowhere to send to. */
