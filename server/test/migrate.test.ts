@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Database, openDatabase } from '../src/db/database.ts';
@@ -66,6 +68,63 @@ test('the operator is told in one line which migration failed, and why', async (
   assert.equal(stdout, '');
   assert.match(stderr, /^pinward-server: .*0001_platform.*relation "pins" already exists.*\n$/);
 });
+
+test('PINs from the time when they had a table of their own stand with their cards', async (t) => {
+  const db = await open(t);
+  await migrateBefore(db, '0004');
+  const bytes = (length: number, value: number) => `decode(repeat('0${value}', ${length}), 'hex')`;
+  await db.script(`
+    insert into merchants (merchant_no, name, integration_mode) values ('M1', 'One', 'AUTHORIZATION');
+    insert into cardholders (merchant_id, cardholder_no, cardholder_unique_no, status) values (1, 'U1', 'u1', 'Approved');
+    insert into cards (merchant_id, card_no, card_unique_no, cardholder_no, card_type, status, pin_version)
+    select 1, 'C' || n, 'c' || n, 'U1', 'Physical', 'Activated', n from generate_series(0, 3) n;
+    insert into pins (merchant_id, card_no, version, prv, salt, key_version, envelope, channel, credential_id, set_at)
+    values (1, 'C1', 1, ${bytes(32, 1)}, ${bytes(16, 4)}, 7, 'ecb', 'merchant-api', 5, to_timestamp(1)),
+           (1, 'C2', 2, ${bytes(32, 2)}, ${bytes(16, 5)}, 8, 'jwe', 'merchant-api', 6, to_timestamp(2))`);
+  await assert.rejects(migrate(db), /0004.*a card counts other PINs than it has/, 'C3 counts three and has none');
+  await db.script(`update cards set pin_version = 0 where card_no = 'C3'`);
+  assert.deepEqual(await migrate(db), ['0004_pins_on_cards']);
+  const cards = await db.query(
+    'migrated',
+    `select card_no, pin_version, encode(pin_prv, 'hex'), encode(pin_salt, 'hex'), pin_key_version, pin_envelope, pin_channel, pin_credential_id,
+            extract(epoch from pin_set_at)::int from cards order by card_no`,
+  );
+  const none = [null, null, null, null, null, null, null];
+  assert.deepEqual(cards, [
+    ['C0', 0, ...none],
+    ['C1', 1, '01'.repeat(32), '04'.repeat(16), 7, 'ecb', 'merchant-api', 5, 1],
+    ['C2', 2, '02'.repeat(32), '05'.repeat(16), 8, 'jwe', 'merchant-api', 6, 2],
+    ['C3', 0, ...none],
+  ]);
+  for (const [column, value] of [
+    ['status', "'Lost'"],
+    ['card_type', "'Paper'"],
+    ['frozen_by', "'nobody'"],
+    ['pan_last_four', "'123'"],
+    ['expiry_yymm', "'12345'"],
+    ['pin_prv', bytes(31, 1)],
+    ['pin_salt', bytes(17, 1)],
+  ])
+    await assert.rejects(db.script(`update cards set ${column} = ${value}`), /violates check constraint/, column);
+});
+
+/** Brings a database to where it stood before a migration, as the program of that time did. */
+async function migrateBefore(db: Database, first: string): Promise<void> {
+  const folder = new URL('../migrations/', import.meta.url);
+  const files = readdirSync(folder).filter((file) => file.endsWith('.sql') && file < first);
+  await db.script(
+    'create table schema_migrations (version integer primary key, name text, sha256 text, applied_at timestamptz default now())',
+  );
+  for (const file of files.sort()) {
+    const sql = readFileSync(new URL(file, folder), 'utf8');
+    await db.script(sql);
+    await db.query('applied', 'insert into schema_migrations (version, name, sha256) values ($1, $2, $3)', [
+      Number.parseInt(file, 10),
+      file.replace('.sql', ''),
+      createHash('sha256').update(sql).digest('hex'),
+    ]);
+  }
+}
 
 test('a migration that was applied with another content is refused, and so is a database from the future', async (t) => {
   const db = await open(t);

@@ -9,7 +9,7 @@ export interface RateLimit {
   waitSeconds(key: string, nowMs: number): number;
 }
 
-/** Keys kept at the most; past that those that were longest unused are forgotten, so that inventing keys costs no memory. */
+/** Keys kept at the most. Past that the half that was longest unused is forgotten, so that inventing keys costs no memory. */
 const MOST_KEYS = 200_000;
 const MINUTE_MS = 60_000;
 

@@ -83,6 +83,11 @@ async function schemaDocument(db: Queryable): Promise<string> {
     'schema-functions',
     `select pg_get_functiondef(oid) from pg_proc where pronamespace = 'public'::regnamespace order by proname collate "C"`,
   );
+  const domains = await db.query<[string, string, string]>(
+    'schema-domains',
+    `select t.typname, format_type(t.typbasetype, t.typtypmod), pg_get_constraintdef(c.oid)
+       from pg_type t join pg_constraint c on c.contypid = t.oid where t.typnamespace = 'public'::regnamespace and t.typtype = 'd' order by t.typname collate "C"`,
+  );
   const tables = [...new Set(columns.map(([name]) => name))].filter((name) => name !== 'schema_migrations');
   const sections = tables.map((name) => {
     const rows = columns
@@ -96,6 +101,10 @@ async function schemaDocument(db: Queryable): Promise<string> {
 ${NOTICE}
 
 ${sections.join('\n\n')}
+
+## Domains
+
+${table(['Domain', 'Type', 'Check'], domains)}
 
 ## Functions
 
