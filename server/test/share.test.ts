@@ -275,7 +275,7 @@ describe('PIN sets on the database', () => {
     const counting: Database = {
       ...platform.db,
       query: (name, text, values) => {
-        asked.push(name);
+        if (name !== 'gate-version') asked.push(name); // the gate's own question, five times a second, whoever calls
         return platform.db.query(name, text, values);
       },
       script: unexpected,
