@@ -1,5 +1,5 @@
 import type { Queryable } from '../db/database.ts';
-import { FORGET_AT_ONCE, forget } from '../db/forget.ts';
+import { forgetOld } from '../db/forget.ts';
 
 /** What a merchant can be told of. It hears of an action only if it takes it, and has said where. */
 export const CALLBACK_ACTIONS = ['Card_update', 'Pin_set', 'Pin_blocked', 'Pin_unblocked'] as const;
@@ -218,15 +218,7 @@ export async function findEndpoint(
 
 /** Forgets what was delivered before that time; gives how many. */
 export function forgetDelivered(db: Queryable, beforeMs: number): Promise<number> {
-  return forget(
-    db,
-    'forget-delivered',
-    `delete from callback_events where event_id = any(array(
-       select event_id from callback_events where delivered_at < to_timestamp($1::bigint / 1000.0)
-        order by delivered_at limit ${FORGET_AT_ONCE} for update skip locked))
-     returning 1`,
-    [beforeMs],
-  );
+  return forgetOld(db, 'callback_events', 'delivered_at', '<', beforeMs);
 }
 
 /** The merchant whose callbacks the credential signs, if it does. */

@@ -1,5 +1,5 @@
 import type { Database, Queryable } from '../db/database.ts';
-import { FORGET_AT_ONCE, forget } from '../db/forget.ts';
+import { forgetOld } from '../db/forget.ts';
 import type { ListQuery } from '../http/list-query.ts';
 
 export type CardType = 'Virtual' | 'Physical';
@@ -319,15 +319,7 @@ export async function insertClientToken(
 
 /** Forgets those that nobody can use any more; gives how many. */
 export function forgetClientTokens(db: Queryable, nowMs: number): Promise<number> {
-  return forget(
-    db,
-    'forget-client-tokens',
-    `delete from client_tokens where token_hash = any(array(
-       select token_hash from client_tokens where expires_at < to_timestamp($1::bigint / 1000.0)
-        order by expires_at limit ${FORGET_AT_ONCE} for update skip locked))
-     returning 1`,
-    [nowMs],
-  );
+  return forgetOld(db, 'client_tokens', 'expires_at', '<', nowMs);
 }
 
 /**

@@ -11,3 +11,15 @@ export async function forget(db: Queryable, name: string, deletion: string, valu
     if (gone.length < FORGET_AT_ONCE) return all;
   }
 }
+
+/** Forgets the rows of a table whose time, in a column with an index, lies before another (`<`) or not after it (`<=`). A row in use is left. */
+export function forgetOld(db: Queryable, table: string, column: string, is: '<' | '<=', timeMs: number): Promise<number> {
+  return forget(
+    db,
+    `forget-old-${table}`,
+    `delete from ${table} where ctid = any(array(
+       select ctid from ${table} where ${column} ${is} to_timestamp($1::bigint / 1000.0) order by ${column} limit ${FORGET_AT_ONCE} for update skip locked))
+     returning 1`,
+    [timeMs],
+  );
+}

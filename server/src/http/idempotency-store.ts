@@ -1,5 +1,5 @@
 import type { Queryable } from '../db/database.ts';
-import { FORGET_AT_ONCE, forget } from '../db/forget.ts';
+import { forgetOld } from '../db/forget.ts';
 
 /** How long a key is kept, and its answer with it. */
 const KEPT_MS = 86_400_000;
@@ -67,15 +67,7 @@ export async function dropRun(db: Queryable, { credentialId, key, beganAtMs }: R
   );
 }
 
-/** Forgets what is older than 24 hours; gives how many. A row that is in use is left for the next time. */
+/** Forgets what is older than 24 hours; gives how many. */
 export function forgetAnswers(db: Queryable, nowMs: number): Promise<number> {
-  return forget(
-    db,
-    'forget-answers',
-    `delete from idempotency_keys where (credential_id, key) in (
-       select credential_id, key from idempotency_keys where created_at <= to_timestamp($1::bigint / 1000.0)
-        order by created_at limit ${FORGET_AT_ONCE} for update skip locked)
-     returning 1`,
-    [nowMs - KEPT_MS],
-  );
+  return forgetOld(db, 'idempotency_keys', 'created_at', '<=', nowMs - KEPT_MS);
 }

@@ -1,6 +1,6 @@
 import type { CardStatus, CardType } from '../cards/store.ts';
-import type { Database } from '../db/database.ts';
-import { FORGET_AT_ONCE, forget } from '../db/forget.ts';
+import type { Database, Queryable } from '../db/database.ts';
+import { FORGET_AT_ONCE, forget, forgetOld } from '../db/forget.ts';
 import { shareStatements } from '../db/share.ts';
 
 interface CardForPin {
@@ -194,15 +194,8 @@ async function findPersonal(db: Database, merchantId: number, cardholderNo: stri
 }
 
 /** Forgets numbers that no envelope could use any more; gives how many. */
-export function forgetUsedJtis(db: Database, nowMs: number): Promise<number> {
-  return forget(
-    db,
-    'forget-jtis',
-    `delete from used_jtis where ctid = any(array(
-       select ctid from used_jtis where expires_at < to_timestamp($1::bigint / 1000.0) order by expires_at limit ${FORGET_AT_ONCE} for update skip locked))
-     returning 1`,
-    [nowMs],
-  );
+export function forgetUsedJtis(db: Queryable, nowMs: number): Promise<number> {
+  return forgetOld(db, 'used_jtis', 'expires_at', '<', nowMs);
 }
 
 /**
@@ -210,7 +203,7 @@ export function forgetUsedJtis(db: Database, nowMs: number): Promise<number> {
  * go on remembering until they have noticed. `lateral` and the order make it one look at the index a merchant, and no pass over all histories; of two
  * processes each takes what the other leaves.
  */
-export function forgetHistories(db: Database): Promise<number> {
+export function forgetHistories(db: Queryable): Promise<number> {
   return forget(
     db,
     'forget-histories',
