@@ -54,8 +54,8 @@ export function createMerchantShares(share: number, nowMs: () => number): Mercha
     room() {
       const now = nowMs();
       return new Map(
-        [...merchants].map(([merchantId, { inFlight, allowed, unmet, askAgainAtMs }]) => {
-          const paused = allowed === 1 && unmet > 0 && now < askAgainAtMs;
+        [...merchants].map(([merchantId, { inFlight, allowed, askAgainAtMs }]) => {
+          const paused = allowed === 1 && now < askAgainAtMs;
           return [merchantId, paused ? 0 : Math.max(0, allowed - inFlight)];
         }),
       );
