@@ -1,10 +1,8 @@
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Database, openDatabase } from '../src/db/database.ts';
-import { migrate, requireSchema, SchemaError } from '../src/db/migrate.ts';
+import { migrate, readMigrations, requireSchema, SchemaError } from '../src/db/migrate.ts';
 import { emptyDatabase } from './support/empty-database.ts';
 import { install } from './support/server-process.ts';
 
@@ -71,7 +69,7 @@ test('the operator is told in one line which migration failed, and why', async (
 
 test('PINs from the time when they had a table of their own stand with their cards', async (t) => {
   const db = await open(t);
-  await migrateBefore(db, '0004');
+  await migrateBefore(db, 4);
   const bytes = (length: number, value: number) => `decode(repeat('0${value}', ${length}), 'hex')`;
   await db.script(`
     insert into merchants (merchant_no, name, integration_mode) values ('M1', 'One', 'AUTHORIZATION');
@@ -109,20 +107,13 @@ test('PINs from the time when they had a table of their own stand with their car
 });
 
 /** Brings a database to where it stood before a migration, as the program of that time did. */
-async function migrateBefore(db: Database, first: string): Promise<void> {
-  const folder = new URL('../migrations/', import.meta.url);
-  const files = readdirSync(folder).filter((file) => file.endsWith('.sql') && file < first);
+async function migrateBefore(db: Database, first: number): Promise<void> {
   await db.script(
     'create table schema_migrations (version integer primary key, name text, sha256 text, applied_at timestamptz default now())',
   );
-  for (const file of files.sort()) {
-    const sql = readFileSync(new URL(file, folder), 'utf8');
+  for (const { version, name, sql, sha256 } of readMigrations().filter((one) => one.version < first)) {
     await db.script(sql);
-    await db.query('applied', 'insert into schema_migrations (version, name, sha256) values ($1, $2, $3)', [
-      Number.parseInt(file, 10),
-      file.replace('.sql', ''),
-      createHash('sha256').update(sql).digest('hex'),
-    ]);
+    await db.query('applied', 'insert into schema_migrations (version, name, sha256) values ($1, $2, $3)', [version, name, sha256]);
   }
 }
 

@@ -73,7 +73,8 @@ function compare(known: Migration[], applied: [number, string, string][]): { kin
   return faults;
 }
 
-function readMigrations(): Migration[] {
+/** All that there are, in their order. */
+export function readMigrations(): Migration[] {
   return readdirSync(DIRECTORY)
     .filter((file) => /^\d{4}_[a-z0-9_]+\.sql$/.test(file))
     .sort()
