@@ -135,19 +135,20 @@ describe('a statement that fails', () => {
   });
 });
 
-test('a second statement starts at once, and waits for no timer, when a whole one waits', async () => {
+test('a second statement starts at once, and waits for no timer, when two whole ones wait', async () => {
   const { submit, seen, endOne } = statements({ lanes: 2, most: 24 });
   const first = submit('a');
   await new Promise(setImmediate);
-  const rest = Array.from({ length: 24 }, (_, i) => submit(`b${i}`));
+  const rest = Array.from({ length: 47 }, (_, i) => submit(`b${i}`));
+  const lengths = () => seen.map(({ length }) => length);
   await new Promise(setImmediate);
-  assert.deepEqual(
-    seen.map(({ length }) => length),
-    [1, 24],
-  );
-  await endOne();
-  await endOne();
+  assert.deepEqual(lengths(), [1]);
+  rest.push(submit('b47'));
+  await new Promise(setImmediate);
+  assert.deepEqual(lengths(), [1, 24]);
+  for (let i = 0; i < 3; i++) await endOne();
   await Promise.all([first, ...rest]);
+  assert.deepEqual(lengths(), [1, 24, 24]);
 });
 
 for (const lanes of [1, 3]) {

@@ -10,7 +10,7 @@ import { wasRolledBack } from './database.ts';
  */
 
 export interface ShareOptions<Item, Result> {
-  /** Statements in flight at the most. A second one starts only once a whole one waits, or the first takes long. */
+  /** Statements in flight at the most. A second one starts only once two whole ones wait, or the first takes long. */
   lanes: number;
   /** Items in one statement at the most. */
   most: number;
@@ -45,7 +45,7 @@ export function shareStatements<Item, Result>(options: ShareOptions<Item, Result
   let timed = false;
 
   function start(impatient = false): void {
-    while (waiting.length > 0 && inFlight < lanes && (inFlight === 0 || impatient || waiting.length >= most)) {
+    while (waiting.length > 0 && inFlight < lanes && (inFlight === 0 || impatient || waiting.length >= 2 * most)) {
       const batch = takeBatch();
       if (batch.length === 0) return; // every key that waits is in flight; their end starts the next
       inFlight++;
