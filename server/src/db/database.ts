@@ -52,9 +52,10 @@ export function openDatabase({ url, connections = 16, onIdleError }: DatabaseOpt
     query_timeout: STATEMENT_TIMEOUT_MS + 2_000,
     idle_in_transaction_session_timeout: STATEMENT_TIMEOUT_MS,
     application_name: 'pinward',
-    // Arrays of any length share one plan: planning a set's statement anew costs more than running it. And no bitmaps: they gather every
+    // Arrays of any length share one plan: planning a set's statement anew costs more than running it. That plan may be of a moment when a
+    // table was empty, and would read it whole when it is not: so by its indexes, wherever there is one. And no bitmaps: they gather every
     // entry of a queue's index, the dead ones too, where an ordered scan stops at its limit and remembers what is dead.
-    options: '-c plan_cache_mode=force_generic_plan -c jit=off -c enable_bitmapscan=off',
+    options: '-c plan_cache_mode=force_generic_plan -c jit=off -c enable_seqscan=off -c enable_bitmapscan=off',
     keepAlive: true,
     types,
   });
