@@ -124,9 +124,10 @@ export async function buildApp(services: Services): Promise<App> {
  */
 function endConnections(app: App): void {
   let served = 0;
+  const closed = (): void => void served--;
   app.server.on('request', (_request, response) => {
     served++;
-    response.once('close', () => served--);
+    response.on('close', closed);
   });
   app.addHook('preClose', (done) => {
     const began = performance.now();
@@ -144,11 +145,15 @@ function endConnections(app: App): void {
  * the database is there to its end.
  */
 function waitForHandlers(app: App): (work: Promise<unknown>) => void {
-  const running = new Set<Promise<unknown>>();
+  let running = 0;
+  let whenIdle: (() => void) | undefined;
+  const ended = (): void => {
+    running--;
+    if (running === 0) whenIdle?.();
+  };
   function track(work: Promise<unknown>): void {
-    running.add(work);
-    const end = (): void => void running.delete(work);
-    work.then(end, end);
+    running++;
+    work.then(ended, ended);
   }
   app.addHook('onRoute', (route) => {
     const { handler } = route;
@@ -160,7 +165,11 @@ function waitForHandlers(app: App): (work: Promise<unknown>) => void {
   });
   app.addHook('onClose', async () => {
     // One leads to the next: a handler, then the storing of its answer.
-    while (running.size > 0) await Promise.allSettled(running);
+    while (running > 0) {
+      await new Promise<void>((resolve) => {
+        whenIdle = () => setImmediate(resolve);
+      });
+    }
   });
   return track;
 }
