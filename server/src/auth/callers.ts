@@ -4,7 +4,7 @@ import { ApiError } from '../errors.ts';
 import type { Keys } from '../keys/keys.ts';
 import { type CredentialRow, findCredential, type IntegrationMode, secretIdentity } from '../merchants/store.ts';
 import type { PinEnvelope } from '../pins/pin-envelope.ts';
-import type { PolicySettings } from '../pins/pin-policies.ts';
+import { PIN_POLICIES, type PinPolicy, type PolicySettings } from '../pins/pin-policies.ts';
 import type { PinRuns } from '../pins/pin-policy.ts';
 import { createTokenIssuer, type TokenIssuer } from './access-token.ts';
 import { createAllowlist } from './ip-allowlist.ts';
@@ -20,6 +20,8 @@ export interface Caller {
   pinEnvelope: PinEnvelope;
   pinEnvelopeMinimum: PinEnvelope;
   pinPolicies: PolicySettings;
+  /** Those of them that warn or refuse, in the order in which they are judged. */
+  pinPoliciesInForce: readonly PinPolicy[];
   /** How many PINs the `history` policy looks back at. */
   pinHistory: number;
   integrationMode: IntegrationMode;
@@ -65,6 +67,7 @@ async function build(row: CredentialRow, apiKey: string, keys: Keys): Promise<Kn
         pinEnvelope: row.pinEnvelope,
         pinEnvelopeMinimum: row.pinEnvelopeMinimum,
         pinPolicies: row.pinPolicies,
+        pinPoliciesInForce: PIN_POLICIES.filter((name) => (row.pinPolicies[name] ?? 'off') !== 'off'),
         pinHistory: row.pinHistory,
         integrationMode: row.integrationMode,
         pciEnabled: row.pciEnabled,

@@ -41,8 +41,19 @@ export function createAllowlist(entries: readonly string[]): (address: string) =
   };
 }
 
-/** What failed authentications are counted by: an IPv4 address, or the /64 that one IPv6 customer has for itself. */
+const groups = new Map<string, string>();
+
+/** What failed authentications are counted by: an IPv4 address, or the /64 that one IPv6 customer has for itself. Kept, as verdicts are. */
 export function addressGroup(given: string): string {
+  const known = groups.get(given);
+  if (known !== undefined) return known;
+  const group = groupOf(given);
+  if (groups.size >= MOST_VERDICTS) groups.clear();
+  groups.set(given, group);
+  return group;
+}
+
+function groupOf(given: string): string {
   const address = plainAddress(given);
   if (isIP(address) !== 6) return address;
   const [head = '', tail] = (address.split('%')[0] ?? '').split('::');

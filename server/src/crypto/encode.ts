@@ -6,13 +6,15 @@
 export function encodeFields(fields: readonly (string | number | Uint8Array)[]): Buffer {
   let total = 0;
   for (const field of fields) total += 4 + sizeOf(field);
-  const out = Buffer.alloc(total);
+  const out = Buffer.allocUnsafe(total); // every byte is written below
   let at = 0;
   for (const field of fields) {
     at = out.writeUInt32BE(sizeOf(field), at);
     if (typeof field === 'string') at += out.write(field, at, 'utf8');
-    else if (typeof field === 'number') at = out.writeBigInt64BE(BigInt(field), at);
-    else {
+    else if (typeof field === 'number') {
+      at = out.writeInt32BE(Math.floor(field / 2 ** 32), at);
+      at = out.writeUInt32BE(field >>> 0, at);
+    } else {
       out.set(field, at);
       at += field.length;
     }

@@ -3,7 +3,7 @@ import type { Caller } from '../auth/callers.ts';
 import { personalIdentity } from '../cardholders/store.ts';
 import { ApiError } from '../errors.ts';
 import type { Services } from '../services.ts';
-import { digitsOf, type PersonalDigits, PIN_POLICIES, type PinPolicy, WEAK_BY } from './pin-policies.ts';
+import { digitsOf, type PersonalDigits, type PinPolicy, WEAK_BY } from './pin-policies.ts';
 import { pinReferenceValue } from './pin-reference-value.ts';
 
 interface Candidate {
@@ -19,8 +19,7 @@ interface Candidate {
  * gives those that warn. Asks the database only for what a policy in force looks at.
  */
 export async function judgePolicies(services: Services, caller: Caller, candidate: Candidate): Promise<PinPolicy[]> {
-  const inForce = PIN_POLICIES.filter((name) => (caller.pinPolicies[name] ?? 'off') !== 'off');
-  if (inForce.length === 0) return [];
+  const inForce = caller.pinPoliciesInForce;
   const pin = digitsOf(candidate.pin);
   const about = await personalDigits(services, caller, candidate, inForce);
   try {
@@ -41,7 +40,7 @@ async function personalDigits(
   { pins, keys }: Services,
   { merchantId }: Caller,
   { cardholderNo, pan }: Candidate,
-  inForce: PinPolicy[],
+  inForce: readonly PinPolicy[],
 ): Promise<PersonalDigits> {
   const about: PersonalDigits = inForce.includes('pan-tail') ? { pan: digitsOf(pan) } : {};
   if (!inForce.includes('birth-date') && !inForce.includes('phone')) return about;
