@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
@@ -313,7 +314,7 @@ describe('PIN sets on the database', () => {
         credentialId: 1,
         atMs: Date.now(),
         ip: '::1',
-        requestId: 'r',
+        requestId: randomUUID(),
         tellMerchant: false,
         jti: undefined,
         jtiExpiresAtMs: 0,

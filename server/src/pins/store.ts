@@ -20,6 +20,7 @@ interface PinWrite {
   credentialId: number;
   atMs: number;
   ip: string;
+  /** A UUID. It becomes the event's push id too: a random one for every row costs a tenth of the event. */
   requestId: string;
   /** Whether the merchant takes the event. */
   tellMerchant: boolean;
@@ -147,8 +148,8 @@ with head as (
   select merchant_id, card_no, audit_count, pin_set_at, 'pin_set', pin_set_details(pin_version, credential_id, ip, request_id, envelope), audit_head
     from head
 ), event as (
-  insert into callback_events (merchant_id, card_no, action, data, created_at, due_at)
-  select merchant_id, card_no, 'Pin_set', concat('{"card_no":"', card_no, '","cardholder_no":"', cardholder_no, '","time":', at_ms, '}'),
+  insert into callback_events (merchant_id, card_no, action, push_id, data, created_at, due_at)
+  select merchant_id, card_no, 'Pin_set', request_id::uuid, concat('{"card_no":"', card_no, '","cardholder_no":"', cardholder_no, '","time":', at_ms, '}'),
          pin_set_at, pin_set_at from head where tell_merchant
 )${more}
 select string_agg(card_no, ',') from head`;
