@@ -71,8 +71,9 @@ export async function buildApp(services: Services): Promise<App> {
         code: outcomeOf(request),
         ms: Math.round(reply.elapsedTime * 10) / 10,
         ip: request.ip,
-        ...(caller && { merchant: caller.merchantNo, credential: caller.credentialId }),
-        ...(issuer && { issuer: issuer.issuerNo }),
+        merchant: caller?.merchantNo, // what is undefined is left out
+        credential: caller?.credentialId,
+        issuer: issuer?.issuerNo,
       },
       'request',
     );

@@ -56,8 +56,10 @@ export async function openPinEnvelope(
   sealed: SealedPin,
   nowMs: number,
 ): Promise<OpenedPin> {
-  if (sealed.envelope === 'ecb') return { ...openEcb(apiSecret, sealed.pin), jti: undefined };
-  if (sealed.envelope === 'bound') return { ...openEcb(boundKey(apiSecret, sealed), sealed.pin), jti: undefined };
+  if (sealed.envelope !== 'jwe') {
+    const { block, formFault } = openEcb(sealed.envelope === 'ecb' ? apiSecret : boundKey(apiSecret, sealed), sealed.pin);
+    return { block, formFault, jti: undefined };
+  }
   const claims = await openJwe(jweKeys, sealed.pin);
   const block = Buffer.alloc(BLOCK_BYTES);
   if (claims === undefined) return { block, formFault: 1, jti: undefined };
