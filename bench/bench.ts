@@ -161,8 +161,8 @@ try {
         const result = await loadPlatform(place, variant);
         sample(variant.name, result.requests.average);
         sample(`${variant.name} p99`, result.latency.p99);
-        sample(`${variant.name} lone`, await loneMedianMs(place, variant));
       }
+      for (const [name, ms] of await loneMediansMs(place)) sample(`${name} lone`, ms);
       if (withPgbench) sample(`${place.name}, pgbench`, await runPgbench(place.databaseUrl, SECONDS));
     }
   }
@@ -174,19 +174,24 @@ try {
   rmSync(scratch, { recursive: true, force: true });
 }
 
-/** The median time of requests that come one after another, in milliseconds, finer than a load generator tells it. */
-async function loneMedianMs(place: Place, variant: Variant): Promise<number> {
-  const token = await tokenOf(variant.url);
-  const times: number[] = [];
+/**
+ * The median times of requests that come one after another, in milliseconds, finer than a load generator tells them. To both servers by turns,
+ * since what the database still has to do after the load is not theirs.
+ */
+async function loneMediansMs({ shared, alone }: Place): Promise<[name: string, ms: number][]> {
+  const callers = [];
+  for (const { name, url } of [shared, alone]) callers.push({ name, url, token: await tokenOf(url), times: [] as number[] });
   for (let i = 0; i < LONE_REQUESTS; i++) {
-    const { path, ...request } = requestFor(benchCards[i % benchCards.length] as string, token);
-    const from = performance.now();
-    const response = await fetch(variant.url + path, request);
-    const { code } = (await response.json()) as { code: number };
-    times.push(performance.now() - from);
-    if (code !== 0) throw new Error(`${place.name}: a lone request answered ${code}`);
+    for (const { name, url, token, times } of i % 2 === 0 ? callers : callers.toReversed()) {
+      const { path, ...request } = requestFor(benchCards[i % benchCards.length] as string, token);
+      const from = performance.now();
+      const response = await fetch(url + path, request);
+      const { code } = (await response.json()) as { code: number };
+      times.push(performance.now() - from);
+      if (code !== 0) throw new Error(`${name}: a lone request answered ${code}`);
+    }
   }
-  return median(times);
+  return callers.map(({ name, times }) => [name, median(times)]);
 }
 
 function report(places: Place[], withPgbench: boolean): void {

@@ -254,15 +254,18 @@ describe('sets, and tells:', () => {
     await set(pinBody('142536'));
     assert.equal(await count('callback_events'), 0, 'not for one that does not');
     await changeMerchant(operator(), 'M202605220001', { callbackUrl: 'http://127.0.0.1:9/', callbackActions: ['Pin_set'] });
+    let requestId: unknown;
     await onFreshProcess({}, async () => {
-      await set(pinBody('902847'));
+      requestId = (await set(pinBody('902847'))).headers['x-request-id'];
     });
     const stored = await storedPin(platform, CARD);
     assert.deepEqual([stored?.version, await stored?.is('902847'), await stored?.is('142536')], [2, true, false]);
     const trail = (await intactChain(platform.db, CARD)).map(({ action }) => action);
     assert.deepEqual(trail, ['card_created', 'pin_set', 'pin_set']);
-    const events = await platform.db.query<[string, string]>('events', 'select action, data from callback_events');
-    assert.deepEqual(events, [['Pin_set', `{"card_no":"${CARD}","cardholder_no":"U202605220001","time":${platform.clock.now}}`]]);
+    const events = await platform.db.query<[string, string, string]>('events', 'select action, data, push_id from callback_events');
+    assert.deepEqual(events, [
+      ['Pin_set', `{"card_no":"${CARD}","cardholder_no":"U202605220001","time":${platform.clock.now}}`, requestId],
+    ]);
   });
 
   for (const when of ['as it is written', 'at the commit'])
