@@ -12,6 +12,7 @@ import { buildServices } from '../src/services.ts';
 import { FIRST_CARD } from './support/calls.ts';
 import { addCards } from './support/more-cards.ts';
 import { pinBody } from './support/sandbox.ts';
+import { intactChain } from './support/stored-pin.ts';
 import { merchantOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
 
 /** Statements that end when the test says so. */
@@ -331,6 +332,11 @@ describe('PIN sets on the database', () => {
       if (shared) assert.ok(writes * 10 <= cards.length, `${writes} statements`);
       else assert.equal(writes, cards.length + 1);
       assert.equal((await store.findCard(1, FIRST_CARD.cardNo))?.status, 'Activated');
+
+      const before = (await intactChain(platform.db, FIRST_CARD.cardNo)).length;
+      const atOnce = await Promise.all(Array.from({ length: 20 }, () => store.write({ ...pin, cardNo: FIRST_CARD.cardNo })));
+      assert.ok(atOnce.every(Boolean));
+      assert.equal((await intactChain(platform.db, FIRST_CARD.cardNo)).length, before + 20);
     });
   }
 });

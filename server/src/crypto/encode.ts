@@ -6,7 +6,7 @@
 export function encodeFields(fields: readonly (string | number | Uint8Array)[]): Buffer {
   let total = 0;
   for (const field of fields) total += 4 + sizeOf(field);
-  const out = Buffer.allocUnsafe(total); // every byte is written below
+  const out = Buffer.alloc(total); // not from Node's pool: keys/pkcs11.ts gives its memory away
   let at = 0;
   for (const field of fields) {
     at = out.writeUInt32BE(sizeOf(field), at);
