@@ -9,16 +9,15 @@ const HELD_AT_MOST_MS = 200;
  * and stack alone: a database error's details quote rows.
  */
 export function createLog(level: string): Logger {
-  // At once, by minLength 1; with 0 a flush would not wait for what is being written.
-  return pino(logOptions(level), inPages(pino.destination({ sync: false, minLength: 1 })));
+  return pino(logOptions(level), inPages(pino.destination({ sync: false, minLength: PAGE_CHARACTERS })));
 }
 
 /** Hands lines on by the page. The stream's own buffer measures and copies all that it holds for every line, which cost a set as much as the making of its line. */
 function inPages(out: ReturnType<typeof pino.destination>): DestinationStream & { flush(done: () => void): void; flushSync(): void } {
   let lines: string[] = [];
   let characters = 0;
+  /** Gives the stream what there is. A whole page it begins to write, anything less it holds until it is told to flush, at once or not. */
   function handOn(): void {
-    if (lines.length === 0) return;
     out.write(lines.join(''));
     lines = [];
     characters = 0;
@@ -27,7 +26,11 @@ function inPages(out: ReturnType<typeof pino.destination>): DestinationStream & 
     handOn();
     out.flushSync();
   }
-  setInterval(handOn, HELD_AT_MOST_MS).unref();
+  setInterval(() => {
+    if (lines.length === 0) return;
+    handOn();
+    out.flush();
+  }, HELD_AT_MOST_MS).unref();
   process.on('exit', flushSync);
   return {
     write(line) {
