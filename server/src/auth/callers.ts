@@ -4,7 +4,7 @@ import { ApiError } from '../errors.ts';
 import type { Keys } from '../keys/keys.ts';
 import { type CredentialRow, findCredential, type IntegrationMode, secretIdentity } from '../merchants/store.ts';
 import type { PinEnvelope } from '../pins/pin-envelope.ts';
-import { PIN_POLICIES, type PinPolicy, type PolicySettings } from '../pins/pin-policies.ts';
+import { type PoliciesInForce, policiesInForce } from '../pins/pin-policies.ts';
 import type { PinRuns } from '../pins/pin-policy.ts';
 import { createTokenIssuer, type TokenIssuer } from './access-token.ts';
 import { createAllowlist } from './ip-allowlist.ts';
@@ -19,9 +19,7 @@ export interface Caller {
   pinRuns: PinRuns;
   pinEnvelope: PinEnvelope;
   pinEnvelopeMinimum: PinEnvelope;
-  pinPolicies: PolicySettings;
-  /** Those of them that warn or refuse, in the order in which they are judged. */
-  pinPoliciesInForce: readonly PinPolicy[];
+  pinPolicies: PoliciesInForce;
   /** How many PINs the `history` policy looks back at. */
   pinHistory: number;
   integrationMode: IntegrationMode;
@@ -66,8 +64,7 @@ async function build(row: CredentialRow, apiKey: string, keys: Keys): Promise<Kn
         pinRuns: row.pinRuns,
         pinEnvelope: row.pinEnvelope,
         pinEnvelopeMinimum: row.pinEnvelopeMinimum,
-        pinPolicies: row.pinPolicies,
-        pinPoliciesInForce: PIN_POLICIES.filter((name) => (row.pinPolicies[name] ?? 'off') !== 'off'),
+        pinPolicies: policiesInForce(row.pinPolicies),
         pinHistory: row.pinHistory,
         integrationMode: row.integrationMode,
         pciEnabled: row.pciEnabled,

@@ -19,15 +19,14 @@ interface Candidate {
  * gives those that warn. Asks the database only for what a policy in force looks at.
  */
 export async function judgePolicies(services: Services, caller: Caller, candidate: Candidate): Promise<PinPolicy[]> {
-  const inForce = caller.pinPoliciesInForce;
   const pin = digitsOf(candidate.pin);
-  const about = await personalDigits(services, caller, candidate, inForce);
+  const about = await personalDigits(services, caller, candidate);
   try {
     const warnings: PinPolicy[] = [];
-    for (const name of inForce) {
+    for (const [name, mode] of caller.pinPolicies) {
       const weak = name === 'history' ? await wasUsed(services, caller, candidate) : WEAK_BY[name](pin, about);
       if (!weak) continue;
-      if (caller.pinPolicies[name] === 'refuse') throw new ApiError('pinRefused', { policy: name });
+      if (mode === 'refuse') throw new ApiError('pinRefused', { policy: name });
       warnings.push(name);
     }
     return warnings;
@@ -38,12 +37,11 @@ export async function judgePolicies(services: Services, caller: Caller, candidat
 
 async function personalDigits(
   { pins, keys }: Services,
-  { merchantId }: Caller,
+  { merchantId, pinPolicies }: Caller,
   { cardholderNo, pan }: Candidate,
-  inForce: readonly PinPolicy[],
 ): Promise<PersonalDigits> {
-  const about: PersonalDigits = inForce.includes('pan-tail') ? { pan: digitsOf(pan) } : {};
-  if (!inForce.includes('birth-date') && !inForce.includes('phone')) return about;
+  const about: PersonalDigits = pinPolicies.has('pan-tail') ? { pan: digitsOf(pan) } : {};
+  if (!pinPolicies.has('birth-date') && !pinPolicies.has('phone')) return about;
   const wrapped = await pins.findPersonal(merchantId, cardholderNo);
   if (wrapped === undefined) return about;
   const clear = keys.pan.unwrap(wrapped, personalIdentity(cardholderNo));

@@ -10,6 +10,13 @@ export type PolicyMode = 'off' | 'warn' | 'refuse';
 /** What is not named is off. */
 export type PolicySettings = Partial<Record<PinPolicy, PolicyMode>>;
 
+/** Those that warn or refuse, in the order in which they are judged. */
+export type PoliciesInForce = ReadonlyMap<PinPolicy, PolicyMode>;
+
+export function policiesInForce(settings: PolicySettings): PoliciesInForce {
+  return new Map(PIN_POLICIES.map((name) => [name, settings[name] ?? 'off'] as const).filter(([, mode]) => mode !== 'off'));
+}
+
 /** What the personal rules look at, as digits 0 to 9; absent where nobody supplied it. */
 export interface PersonalDigits {
   /** YYYYMMDD. */

@@ -53,7 +53,7 @@ export async function setPin(services: Services, caller: Caller, request: SetPin
     const pin = block.subarray(0, PIN_DIGITS);
     const pan = keys.pan.unwrap(card.panWrapped, panIdentity(cardNo));
     try {
-      warnings = caller.pinPoliciesInForce.length === 0 ? [] : await judgePolicies(services, caller, { cardNo, cardholderNo, pin, pan });
+      warnings = caller.pinPolicies.size === 0 ? [] : await judgePolicies(services, caller, { cardNo, cardholderNo, pin, pan });
       prv = await pinReferenceValue(keys.pinVerify, keyVersion, { merchantId, cardNo, pan, salt, pin });
     } finally {
       pan.fill(0);
@@ -77,7 +77,7 @@ export async function setPin(services: Services, caller: Caller, request: SetPin
       tellMerchant: caller.callbackActions.has('Pin_set'),
       jti,
       jtiExpiresAtMs: now + JWE_LIFETIME_MS + JWE_CLOCK_SKEW_MS,
-      keep: caller.pinPoliciesInForce.includes('history') ? caller.pinHistory : 0,
+      keep: caller.pinPolicies.has('history') ? caller.pinHistory : 0,
     })
     .catch((error: unknown) => {
       throw isDuplicate(error, 'used_jtis_pkey') ? new ApiError('pinRefused') : error;
