@@ -18,9 +18,22 @@ function isMapped(address: string): boolean {
   return address.toLowerCase().startsWith('::ffff:');
 }
 
-const MOST_VERDICTS = 1_000;
+const MOST_KEPT = 1_000;
 
-/** Judges addresses against a list. Verdicts are kept, since a merchant calls from few addresses, and many times. */
+/** Keeps what was found of each address, since a merchant calls from few, and many times. */
+function kept<T extends string | boolean>(find: (address: string) => T): (address: string) => T {
+  const found = new Map<string, T>();
+  return (address) => {
+    const known = found.get(address);
+    if (known !== undefined) return known;
+    const value = find(address);
+    if (found.size >= MOST_KEPT) found.clear();
+    found.set(address, value);
+    return value;
+  };
+}
+
+/** Judges addresses against a list. */
 export function createAllowlist(entries: readonly string[]): (address: string) => boolean {
   const list = new BlockList();
   for (const entry of entries) {
@@ -28,30 +41,15 @@ export function createAllowlist(entries: readonly string[]): (address: string) =
     const family = isIP(address) === 4 ? 'ipv4' : 'ipv6';
     list.addSubnet(address, prefix === undefined ? (family === 'ipv4' ? 32 : 128) : Number(prefix), family);
   }
-  const verdicts = new Map<string, boolean>();
-  return (given) => {
-    const known = verdicts.get(given);
-    if (known !== undefined) return known;
+  return kept((given) => {
     const address = plainAddress(given);
     const family = isIP(address);
-    const verdict = family !== 0 && list.check(address, family === 4 ? 'ipv4' : 'ipv6');
-    if (verdicts.size >= MOST_VERDICTS) verdicts.clear();
-    verdicts.set(given, verdict);
-    return verdict;
-  };
+    return family !== 0 && list.check(address, family === 4 ? 'ipv4' : 'ipv6');
+  });
 }
 
-const groups = new Map<string, string>();
-
-/** What failed authentications are counted by: an IPv4 address, or the /64 that one IPv6 customer has for itself. Kept, as verdicts are. */
-export function addressGroup(given: string): string {
-  const known = groups.get(given);
-  if (known !== undefined) return known;
-  const group = groupOf(given);
-  if (groups.size >= MOST_VERDICTS) groups.clear();
-  groups.set(given, group);
-  return group;
-}
+/** What failed authentications are counted by: an IPv4 address, or the /64 that one IPv6 customer has for itself. */
+export const addressGroup = kept(groupOf);
 
 function groupOf(given: string): string {
   const address = plainAddress(given);
