@@ -20,7 +20,7 @@ export interface Keys {
     wrap(plain: Uint8Array, identity: string): Promise<Buffer>;
     unwrap(wrapped: Uint8Array, identity: string): Promise<Buffer>;
   };
-  /** Makes PIN reference values. Throws at once for a version that is not there. */
+  /** Makes PIN reference values. */
   readonly pinVerify: { readonly version: number; mac(version: number, message: Uint8Array): Promise<Buffer> };
   readonly pan: WrappingKey;
   readonly panFingerprint: MacKey;
@@ -113,7 +113,7 @@ export function keysOf(file: OpenKeyFile, clock: () => number): Keys & { replace
       get version() {
         return activeOf('pin-verify').version;
       },
-      mac: (version, message) => (keyOf('pin-verify', version).held as HeldKey).mac(message),
+      mac: async (version, message) => (keyOf('pin-verify', version).held as HeldKey).mac(message),
     },
     pan: {
       get version() {
