@@ -1,8 +1,8 @@
 /** The floor: a Fastify handler with the same schemas that does nothing but answer. */
 import Fastify from 'fastify';
 import Type from 'typebox';
-import { successSchema } from '../server/src/http/envelope.ts';
-import { OrderNumber } from '../server/src/http/fields.ts';
+import { successSchema } from '../server/src/api/envelope.ts';
+import { OrderNumber } from '../server/src/api/fields.ts';
 
 const app = Fastify();
 app.post(

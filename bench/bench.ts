@@ -15,7 +15,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import autocannon from 'autocannon';
 import { readConfig } from '../server/src/config.ts';
 import { openDatabase } from '../server/src/db/database.ts';
-import { changeMerchant } from '../server/src/merchants/administer.ts';
+import { updateMerchant } from '../server/src/merchants/update-merchant.ts';
 import { openPlatform, type Platform } from '../server/src/platform.ts';
 import { resetSandbox } from '../server/src/sandbox/seed.ts';
 import { SANDBOX_MERCHANT_NO } from '../server/src/sandbox/world.ts';
@@ -52,7 +52,10 @@ chmodSync(scratch, 0o711); // as in demo/demo.ts
 async function start(name: string, command: string[], env: Record<string, string>): Promise<Variant> {
   const logPath = join(scratch, `${name.replace(/\W+/g, '-')}.log`);
   const log = openSync(logPath, 'w');
-  const child = spawn(process.execPath, [...NODE_FLAGS, ...command], { env: { ...process.env, ...env }, stdio: ['ignore', log, log] });
+  const child = spawn(process.execPath, [...NODE_FLAGS, ...command], {
+    env: { ...process.env, ...env },
+    stdio: ['ignore', log, log],
+  });
   closeSync(log);
   started.push(child);
   for (let tries = 0; tries < 200; tries++) {
@@ -65,7 +68,10 @@ async function start(name: string, command: string[], env: Record<string, string
 }
 
 function startPlatform(name: string, env: Record<string, string>): Promise<Variant> {
-  const limits = { LIMIT_CALLS_PER_CREDENTIAL_PER_MINUTE: '1000000000', LIMIT_PIN_SETS_PER_CARD_PER_MINUTE: '1000000000' };
+  const limits = {
+    LIMIT_CALLS_PER_CREDENTIAL_PER_MINUTE: '1000000000',
+    LIMIT_PIN_SETS_PER_CARD_PER_MINUTE: '1000000000',
+  };
   return start(name, ['server/dist/main.js', 'serve'], { PORT: '0', LOG_LEVEL: 'info', ...limits, ...env });
 }
 
@@ -89,21 +95,31 @@ async function load(url: string, token: string, connections: number, amount?: nu
       client.setRequests(benchCards.slice(from, from + per).map((cardNo) => requestFor(cardNo, token)));
     },
   });
-  if (result.non2xx > 0 || result.errors > 0) throw new Error(`${url}: ${result.non2xx} bad answers, ${result.errors} errors`);
+  if (result.non2xx > 0 || result.errors > 0)
+    throw new Error(`${url}: ${result.non2xx} bad answers, ${result.errors} errors`);
   return result;
 }
 
 /** Loads a platform and makes sure that what it answered is in the database. */
-async function loadPlatform(place: Place, variant: Variant, connections = CONNECTIONS, amount?: number): Promise<autocannon.Result> {
+async function loadPlatform(
+  place: Place,
+  variant: Variant,
+  connections = CONNECTIONS,
+  amount?: number,
+): Promise<autocannon.Result> {
   const before = await setsIn(place);
   const result = await load(variant.url, await tokenOf(variant.url), connections, amount);
   const written = (await setsIn(place)) - before;
-  if (written < result['2xx']) throw new Error(`${variant.name}: ${result['2xx']} answers, and only ${written} PINs were set`);
+  if (written < result['2xx'])
+    throw new Error(`${variant.name}: ${result['2xx']} answers, and only ${written} PINs were set`);
   return result;
 }
 
 async function setsIn({ platform }: Place): Promise<number> {
-  const [row] = await platform.db.query<[number]>('bench-count', "select count(*) from audit_records where action = 'pin_set'");
+  const [row] = await platform.db.tuples<[number]>(
+    'bench-count',
+    "select count(*) from audit_records where action = 'pin_set'",
+  );
   return row?.[0] ?? 0;
 }
 
@@ -113,7 +129,7 @@ async function openPlace(name: string, env: Record<string, string>): Promise<Pla
   const platform = await openPlatform(readConfig(own));
   opened.push(platform);
   await resetSandbox(platform.db, platform.keys);
-  await changeMerchant({ db: platform.db, now: Date.now }, SANDBOX_MERCHANT_NO, {
+  await updateMerchant({ db: platform.db, now: Date.now }, SANDBOX_MERCHANT_NO, {
     callbackUrl: 'http://127.0.0.1:9/',
     callbackActions: ['Pin_set', 'Card_update'],
   });
@@ -121,7 +137,11 @@ async function openPlace(name: string, env: Record<string, string>): Promise<Pla
   // Both servers on one database; on the embedded one the second is given its address, as only one may serve on a data directory.
   const databaseUrl = platform.url.expose();
   const shared = await startPlatform(`${name}, shared`, { ...own, DATABASE_URL: databaseUrl });
-  const alone = await startPlatform(`${name}, one by one`, { ...own, DATABASE_URL: databaseUrl, PINWARD_SHARED_WRITES: 'off' });
+  const alone = await startPlatform(`${name}, one by one`, {
+    ...own,
+    DATABASE_URL: databaseUrl,
+    PINWARD_SHARED_WRITES: 'off',
+  });
   return { name, platform, databaseUrl, shared, alone };
 }
 
@@ -130,7 +150,7 @@ async function requireDurable(url: string): Promise<void> {
   const db = openDatabase({ url, connections: 1 });
   try {
     for (const setting of ['fsync', 'synchronous_commit']) {
-      const [[value] = []] = await db.query<[string]>(`show-${setting}`, `show ${setting}`);
+      const [[value] = []] = await db.tuples<[string]>(`show-${setting}`, `show ${setting}`);
       if (value !== 'on') throw new Error(`the server of BENCH_DATABASE_URL is not durable: ${setting} is ${value}`);
     }
   } finally {
@@ -146,11 +166,13 @@ try {
   if (process.env.BENCH_DATABASE_URL) await requireDurable(process.env.BENCH_DATABASE_URL);
   const bare = await start('bare', ['--import', 'tsx', 'bench/bare-server.ts'], {});
   const places = [await openPlace('embedded', {})];
-  if (process.env.BENCH_DATABASE_URL) places.push(await openPlace('server', { DATABASE_URL: process.env.BENCH_DATABASE_URL }));
+  if (process.env.BENCH_DATABASE_URL)
+    places.push(await openPlace('server', { DATABASE_URL: process.env.BENCH_DATABASE_URL }));
   const withPgbench = spawnSync('pgbench', ['--version']).status === 0;
 
   // Once around without counting: just-in-time compilers, prepared statements, first pages.
-  for (const place of places) for (const variant of [place.shared, place.alone]) await loadPlatform(place, variant, CONNECTIONS, 20_000);
+  for (const place of places)
+    for (const variant of [place.shared, place.alone]) await loadPlatform(place, variant, CONNECTIONS, 20_000);
   await load(bare.url, '', CONNECTIONS, 50_000);
 
   for (let round = 1; round <= ROUNDS; round++) {
@@ -180,7 +202,8 @@ try {
  */
 async function loneMediansMs({ shared, alone }: Place): Promise<[name: string, ms: number][]> {
   const callers = [];
-  for (const { name, url } of [shared, alone]) callers.push({ name, url, token: await tokenOf(url), times: [] as number[] });
+  for (const { name, url } of [shared, alone])
+    callers.push({ name, url, token: await tokenOf(url), times: [] as number[] });
   for (let i = 0; i < LONE_REQUESTS; i++) {
     for (const { name, url, token, times } of i % 2 === 0 ? callers : callers.toReversed()) {
       const { path, ...request } = requestFor(benchCards[i % benchCards.length] as string, token);
@@ -211,7 +234,15 @@ function report(places: Place[], withPgbench: boolean): void {
       ]);
     }
     if (withPgbench)
-      rows.push([`pgbench on ${name}, 32 clients`, of(pgbench).toFixed(0), (of(pgbench) / of('bare')).toFixed(2), '1.00', '', '', '']);
+      rows.push([
+        `pgbench on ${name}, 32 clients`,
+        of(pgbench).toFixed(0),
+        (of(pgbench) / of('bare')).toFixed(2),
+        '1.00',
+        '',
+        '',
+        '',
+      ]);
     const judge = (what: string, value: number, bar: number, least: boolean): void => {
       bars.push(
         `${(least ? value >= bar : value <= bar) ? 'met   ' : 'MISSED'}  ${name}: ${what} ${value.toFixed(2)} (bar: ${least ? 'at least' : 'at most'} ${bar.toFixed(2)})`,

@@ -11,7 +11,7 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { configureCallbacks } from '../server/src/callbacks/administer.ts';
+import { configureCallbacks } from '../server/src/callbacks/configure-callbacks.ts';
 import { readConfig } from '../server/src/config.ts';
 import type { Database } from '../server/src/db/database.ts';
 import { openPlatform } from '../server/src/platform.ts';
@@ -39,10 +39,14 @@ interface Round {
 
 const scratch = mkdtempSync(join(tmpdir(), 'pinward-callbacks-'));
 chmodSync(scratch, 0o711); // as root, PostgreSQL's user is to reach what is below
-const receiver = spawn(process.execPath, ['--import', 'tsx', 'bench/callback-receiver.ts'], { stdio: ['ignore', 'pipe', 'inherit'] });
+const receiver = spawn(process.execPath, ['--import', 'tsx', 'bench/callback-receiver.ts'], {
+  stdio: ['ignore', 'pipe', 'inherit'],
+});
 
 try {
-  const url = await new Promise<string>((resolve) => receiver.stdout.once('data', (chunk) => resolve(String(chunk).trim())));
+  const url = await new Promise<string>((resolve) =>
+    receiver.stdout.once('data', (chunk) => resolve(String(chunk).trim())),
+  );
   const server = await servePlatform(scratch, 'platform', {});
   const platform = await openPlatform(readConfig({ PINWARD_DATA_DIR: join(scratch, 'platform') }));
   try {
@@ -82,7 +86,10 @@ async function measure(db: Database, url: string, withCallbacks: boolean, second
 }
 
 async function count(db: Database, column: 'delivered_at' | 'due_at'): Promise<number> {
-  const [row] = await db.query<[number]>(`bench-${column}`, `select count(*) from callback_events where ${column} is not null`);
+  const [row] = await db.tuples<[number]>(
+    `bench-${column}`,
+    `select count(*) from callback_events where ${column} is not null`,
+  );
   return row?.[0] ?? 0;
 }
 
@@ -94,7 +101,7 @@ function feed(db: Database): { stop(): Promise<void> } {
   const feeding = (async () => {
     for (; !stopping; await sleep(FEED_EVERY_MS)) {
       const owed = Math.floor(((performance.now() - from) / 1_000) * EVENTS_PER_SECOND) - written;
-      await db.query(
+      await db.tuples(
         'bench-feed',
         `insert into callback_events (merchant_id, card_no, action, data, created_at, due_at)
          select 1, card_no, 'Card_update', json_build_object('card_no', card_no, 'before_status', 'Activated', 'after_status', 'Frozen',

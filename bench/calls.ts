@@ -74,7 +74,12 @@ const calls: [name: string, call: Call][] = [
   ],
 ];
 
-async function measure(url: string, call: Call, until: { duration: number } | { amount: number }, each = EACH): Promise<autocannon.Result> {
+async function measure(
+  url: string,
+  call: Call,
+  until: { duration: number } | { amount: number },
+  each = EACH,
+): Promise<autocannon.Result> {
   const token = await tokenOf(url);
   const requestOf = (index: number): autocannon.Request => {
     const { method, path, body } = call(index);
@@ -90,17 +95,31 @@ async function measure(url: string, call: Call, until: { duration: number } | { 
 }
 
 async function startBare(): Promise<{ url: string; stop(): void }> {
-  const child = spawn(process.execPath, ['--import', 'tsx', 'bench/bare-server.ts'], { stdio: ['ignore', 'pipe', 'inherit'] });
-  const [line] = await new Promise<string[]>((resolve) => child.stdout.once('data', (text) => resolve(String(text).split('\n'))));
+  const child = spawn(process.execPath, ['--import', 'tsx', 'bench/bare-server.ts'], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const [line] = await new Promise<string[]>((resolve) =>
+    child.stdout.once('data', (text) => resolve(String(text).split('\n'))),
+  );
   return { url: String(line).trim(), stop: () => void child.kill() };
 }
 
-const bareCall: Call = () => ({ method: 'POST', path: '/card/pin/set', body: { card_no: 'C1', cardholder_no: 'U1', pin: 'x' } });
+const bareCall: Call = () => ({
+  method: 'POST',
+  path: '/card/pin/set',
+  body: { card_no: 'C1', cardholder_no: 'U1', pin: 'x' },
+});
 async function measureBare(url: string): Promise<number> {
   const { method, path, body } = bareCall(0);
-  const request = { method, path: `/open-api/v1${path}`, headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) };
+  const request = {
+    method,
+    path: `/open-api/v1${path}`,
+    headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify(body),
+  };
   const until = { duration: SECONDS };
-  return (await load({ url, requestOf: () => request, expected: '"code":0', until, connections: CONNECTIONS, each: 1 })).requests.average;
+  return (await load({ url, requestOf: () => request, expected: '"code":0', until, connections: CONNECTIONS, each: 1 }))
+    .requests.average;
 }
 
 const platform = await servePlatform(scratch, 'calls', { SANDBOX_ISSUE_DELAY_MS: '86400000' });
@@ -117,7 +136,12 @@ try {
     for (const [name, call] of calls) {
       const applying = name === 'apply';
       const until = applying ? { amount: APPLICATIONS } : { duration: SECONDS };
-      const { requests, latency, duration } = await measure(platform.url, call, until, applying ? APPLICATIONS / CONNECTIONS : EACH);
+      const { requests, latency, duration } = await measure(
+        platform.url,
+        call,
+        until,
+        applying ? APPLICATIONS / CONNECTIONS : EACH,
+      );
       if (round === 0) continue;
       add(name, applying ? APPLICATIONS / duration : requests.average);
       add(`${name} p50`, latency.p50);

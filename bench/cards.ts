@@ -12,7 +12,7 @@ export const benchCards: string[] = Array.from({ length: CARDS }, (_, i) => `BEN
 
 export async function fillWithCards({ db, keys }: Platform): Promise<void> {
   const pans = benchCards.map((_, i) => sandboxPan(1_000 + i));
-  await db.query(
+  await db.tuples(
     'bench-fill',
     `insert into cards (merchant_id, card_no, card_unique_no, cardholder_no, card_type, status, pan_wrapped, pan_fingerprint, pan_last_four, expiry_yymm)
      select 1, card_no, card_no, $1, 'Physical', 'Activated', wrapped, fingerprint, last_four, $2

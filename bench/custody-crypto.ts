@@ -1,13 +1,24 @@
 /** The part of bench/custody.ts that needs no server: envelopes, PIN reference values, and whether an envelope's time tells its fault. */
-import { createCipheriv, createSecretKey, type KeyObject, randomBytes, randomInt, randomUUID, timingSafeEqual } from 'node:crypto';
+import {
+  createCipheriv,
+  createSecretKey,
+  type KeyObject,
+  randomBytes,
+  randomInt,
+  randomUUID,
+  timingSafeEqual,
+} from 'node:crypto';
 import { join } from 'node:path';
+import { PIN_ENVELOPES, type PinEnvelope } from '@pinward/contract/pin-envelope';
+import { isAcceptablePin, PIN_DIGITS } from '@pinward/contract/pin-rule';
 import { panIdentity } from '../server/src/cards/store.ts';
 import { sealEcb } from '../server/src/crypto/ecb-envelope.ts';
 import { randomBytesPooled } from '../server/src/crypto/random.ts';
-import { createKeyFile, type KekSource, openKeyFile } from '../server/src/keys/key-file.ts';
+import type { KekSource } from '../server/src/keys/kek.ts';
 import { type Keys, keysOf } from '../server/src/keys/keys.ts';
-import { openPinEnvelope, PIN_ENVELOPES, type PinEnvelope, type SealedPin } from '../server/src/pins/pin-envelope.ts';
-import { isAcceptablePin, PIN_DIGITS } from '../server/src/pins/pin-policy.ts';
+import { createKeyFile } from '../server/src/keys/make-key-file.ts';
+import { openKeyFile } from '../server/src/keys/open-key-file.ts';
+import { openPinEnvelope, type SealedPin } from '../server/src/pins/pin-envelope.ts';
 import { pinReferenceValue } from '../server/src/pins/pin-reference-value.ts';
 import { MAIN_CREDENTIAL, sandboxPan } from '../server/src/sandbox/world.ts';
 import { sealBound, sealJwe } from '../server/test/support/envelopes.ts';
@@ -63,7 +74,10 @@ function goodPin(): string {
   }
 }
 
-function paddedBlock(digits: string, padding = Buffer.alloc(BLOCK_BYTES - PIN_DIGITS, BLOCK_BYTES - PIN_DIGITS)): Buffer {
+function paddedBlock(
+  digits: string,
+  padding = Buffer.alloc(BLOCK_BYTES - PIN_DIGITS, BLOCK_BYTES - PIN_DIGITS),
+): Buffer {
   return Buffer.concat([Buffer.from(digits, 'latin1'), padding]);
 }
 
@@ -96,7 +110,9 @@ export interface EnvelopeResult {
 export async function measureEnvelopes(keys: Keys): Promise<EnvelopeResult[]> {
   const nowMs = Date.now();
   const results: EnvelopeResult[] = [];
-  const wrapped = Array.from({ length: SUBJECTS }, (_, i) => keys.pan.wrap(Buffer.from(sandboxPan(1_000 + i)), panIdentity(`BENCH${i}`)));
+  const wrapped = Array.from({ length: SUBJECTS }, (_, i) =>
+    keys.pan.wrap(Buffer.from(sandboxPan(1_000 + i)), panIdentity(`BENCH${i}`)),
+  );
   for (const envelope of PIN_ENVELOPES) {
     const sealed = await sealedPins(envelope, keys, nowMs);
     const open = async (i: number): Promise<{ block: Buffer; cardNo: string; at: number }> => {
@@ -149,7 +165,10 @@ export async function measurePrv(keys: Keys, amount: number): Promise<{ lone: nu
       throw new Error('a reference value is not the one that was stored');
   };
   await usInFlight(check, amount / 2, IN_FLIGHT);
-  return { lone: 1e6 / (await usInFlight(check, amount, 1)), inFlight: 1e6 / (await usInFlight(check, amount, IN_FLIGHT)) };
+  return {
+    lone: 1e6 / (await usInFlight(check, amount, 1)),
+    inFlight: 1e6 / (await usInFlight(check, amount, IN_FLIGHT)),
+  };
 }
 
 const CLASSES = ['padding fault', 'digit fault', 'refused PIN'] as const;
@@ -165,7 +184,8 @@ function faultyEnvelope(fault: FaultClass, key: KeyObject): string {
   const run = randomInt(8);
   const clear = {
     'padding fault': () => paddedBlock(good, randomBytes(BLOCK_BYTES - PIN_DIGITS)),
-    'digit fault': () => paddedBlock(`${good.slice(0, at)}${String.fromCharCode(0x41 + randomInt(26))}${good.slice(at + 1)}`),
+    'digit fault': () =>
+      paddedBlock(`${good.slice(0, at)}${String.fromCharCode(0x41 + randomInt(26))}${good.slice(at + 1)}`),
     'refused PIN': () => paddedBlock(`${run}${run + 1}${run + 2}${good.slice(3)}`),
   }[fault]();
   const cipher = createCipheriv('aes-256-ecb', key, null).setAutoPadding(false);

@@ -24,16 +24,24 @@ function verifyRequest(index: number): autocannon.Request {
 }
 
 /** Matching PIN blocks, on cards that were all set a PIN just before. */
-export async function measureVerify({ url }: RunningPlatform, seconds: number): Promise<{ perSecond: number; p99: number }> {
+export async function measureVerify(
+  { url }: RunningPlatform,
+  seconds: number,
+): Promise<{ perSecond: number; p99: number }> {
   await setPins(url, { amount: usedCards.length });
-  const run = (duration: number) => load({ url, requestOf: verifyRequest, expected: '"result":"match"', until: { duration }, ...EACH });
+  const run = (duration: number) =>
+    load({ url, requestOf: verifyRequest, expected: '"result":"match"', until: { duration }, ...EACH });
   await run(WARM_UP_SECONDS);
   const { requests, latency } = await run(seconds);
   return { perSecond: requests.average, p99: latency.p99 };
 }
 
 /** The p99 of /healthz in milliseconds, while nothing else is asked or while PINs are set on all connections. */
-export async function measureHealth({ url }: RunningPlatform, seconds: number, loaded: boolean): Promise<{ p99: number; sets: number }> {
+export async function measureHealth(
+  { url }: RunningPlatform,
+  seconds: number,
+  loaded: boolean,
+): Promise<{ p99: number; sets: number }> {
   if (!loaded) return { p99: await probe(url, seconds), sets: 0 };
   await setPins(url, { duration: WARM_UP_SECONDS });
   // The load begins before the probe and outlasts it.

@@ -13,7 +13,14 @@ import { join } from 'node:path';
 import { openHsm } from '../server/src/keys/pkcs11.ts';
 import { Secret } from '../server/src/secret.ts';
 import { noHsm, type SoftHsm, softHsm } from '../server/test/support/soft-hsm.ts';
-import { type EnvelopeResult, IN_FLIGHT, makeKeys, measureEnvelopes, measurePrv, measureTiming } from './custody-crypto.ts';
+import {
+  type EnvelopeResult,
+  IN_FLIGHT,
+  makeKeys,
+  measureEnvelopes,
+  measurePrv,
+  measureTiming,
+} from './custody-crypto.ts';
 import { measureHealth, measureVerify } from './custody-platform.ts';
 import { tableOf } from './figures.ts';
 import { CONNECTIONS, type RunningPlatform, servePlatform } from './serve.ts';
@@ -66,15 +73,23 @@ function envelopeSection(results: EnvelopeResult[]): Section {
 function judge(results: EnvelopeResult[]): string[] {
   return results.map(({ envelope, setUs, inFlightUs }) => {
     const [what, value, bar] =
-      envelope === 'jwe' ? [`open with ${IN_FLIGHT} in flight`, inFlightUs, JWE_BAR_US] : ['cryptography of one set', setUs, SET_BAR_US];
+      envelope === 'jwe'
+        ? [`open with ${IN_FLIGHT} in flight`, inFlightUs, JWE_BAR_US]
+        : ['cryptography of one set', setUs, SET_BAR_US];
     return `${value < bar ? 'met   ' : 'MISSED'}  ${envelope}: ${what} ${us(value)} (bar: below ${bar} us)`;
   });
 }
 
 async function prvSection(software: Awaited<ReturnType<typeof makeKeys>>): Promise<Section> {
-  const row = (name: string, { lone, inFlight }: { lone: number; inFlight: number }) => [name, perSecond(lone), perSecond(inFlight)];
+  const row = (name: string, { lone, inFlight }: { lone: number; inFlight: number }) => [
+    name,
+    perSecond(lone),
+    perSecond(inFlight),
+  ];
   const rows = [row('sealed key file', await measurePrv(software, 100_000))];
-  rows.push(hsm === undefined ? ['SoftHSM by PKCS#11', SKIPPED, SKIPPED] : row('SoftHSM by PKCS#11', await measureHsmPrv(hsm)));
+  rows.push(
+    hsm === undefined ? ['SoftHSM by PKCS#11', SKIPPED, SKIPPED] : row('SoftHSM by PKCS#11', await measureHsmPrv(hsm)),
+  );
   return {
     title: 'PIN reference values',
     about:
@@ -136,7 +151,11 @@ async function platformSections(): Promise<Section[]> {
   ];
 }
 
-async function withPlatform(name: string, env: Record<string, string>, use: (platform: RunningPlatform) => Promise<void>): Promise<void> {
+async function withPlatform(
+  name: string,
+  env: Record<string, string>,
+  use: (platform: RunningPlatform) => Promise<void>,
+): Promise<void> {
   const platform = await servePlatform(scratch, name, env);
   await use(platform).finally(() => platform.stop());
 }
@@ -156,7 +175,9 @@ function perSecond(value: number): string {
 
 function report(sections: Section[], bars: string[]): void {
   const skipped = noHsm === false ? [] : [`HSM rows were skipped: ${noHsm}.`];
-  console.log(`\n${[...sections.map(({ title, rows }) => `${title}\n${tableOf(rows)}`), ...skipped, bars.join('\n')].join('\n\n')}\n`);
+  console.log(
+    `\n${[...sections.map(({ title, rows }) => `${title}\n${tableOf(rows)}`), ...skipped, bars.join('\n')].join('\n\n')}\n`,
+  );
   const place = `${new Date().toISOString().slice(0, 10)}, Node ${process.version}, ${cpus().length} cores (${cpus()[0]?.model.trim()}).`;
   const text = [
     '# Custody',

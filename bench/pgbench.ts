@@ -27,7 +27,10 @@ export async function runPgbench(databaseUrl: string, seconds: number): Promise<
       11: 'array[true]',
     };
     const filled = (sql: string): string => sql.replace(/\$(\d+)/g, (_, number: string) => row[number] as string);
-    writeFileSync(script, `\\set card random(0, ${CARDS - 1})\n${filled(FIND_CARDS).trim()};\n${filled(WRITE_PINS).trim()};\n`);
+    writeFileSync(
+      script,
+      `\\set card random(0, ${CARDS - 1})\n${filled(FIND_CARDS).trim()};\n${filled(WRITE_PINS).trim()};\n`,
+    );
     // Host, user and password by environment: a password in an argument shows in the list of processes.
     const url = new URL(databaseUrl);
     const host = url.searchParams.get('host') ?? url.hostname;

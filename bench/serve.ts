@@ -14,7 +14,11 @@ export interface RunningPlatform {
 }
 
 /** A platform with the sandbox's world, the bench's cards and its own embedded database, started as `npm start` does. */
-export async function servePlatform(scratch: string, name: string, more: Record<string, string>): Promise<RunningPlatform> {
+export async function servePlatform(
+  scratch: string,
+  name: string,
+  more: Record<string, string>,
+): Promise<RunningPlatform> {
   const dataDir = join(scratch, name);
   const platform = await openPlatform(readConfig({ PINWARD_DATA_DIR: dataDir, ...more }));
   await fillWithCards(platform).finally(() => platform.close());
@@ -96,5 +100,11 @@ export const usedCards = benchCards.slice(0, CONNECTIONS * CARDS_PER_CONNECTION)
 
 export async function setPins(url: string, until: Load['until']): Promise<autocannon.Result> {
   const token = await tokenOf(url);
-  return load({ url, requestOf: (i) => requestFor(usedCards[i] as string, token), expected: '"code":0', until, ...EACH });
+  return load({
+    url,
+    requestOf: (i) => requestFor(usedCards[i] as string, token),
+    expected: '"code":0',
+    until,
+    ...EACH,
+  });
 }

@@ -81,7 +81,9 @@ async function set(step: Step): Promise<{ code: number; msg: string }> {
   const body = step.body ?? { pin: encipher('142536') };
   const response = await fetch(`${url}/open-api/v1/card/pin/set`, {
     method: 'POST',
-    headers: Object.fromEntries(Object.entries(headers).filter((entry): entry is [string, string] => entry[1] !== undefined)),
+    headers: Object.fromEntries(
+      Object.entries(headers).filter((entry): entry is [string, string] => entry[1] !== undefined),
+    ),
     body: typeof body === 'string' ? body : JSON.stringify({ ...CARD, ...body }),
   });
   return (await response.json()) as { code: number; msg: string };
@@ -171,7 +173,12 @@ try {
   report(
     'the same on another card',
     4016,
-    await set({ says: '', expect: 0, ...bound, body: { ...bound.body, card_no: OTHER.card_no, cardholder_no: OTHER.cardholder_no } }),
+    await set({
+      says: '',
+      expect: 0,
+      ...bound,
+      body: { ...bound.body, card_no: OTHER.card_no, cardholder_no: OTHER.cardholder_no },
+    }),
   );
   const sealed = { body: { pin: await sealToPlatform('058291') }, headers: { 'Pin-Envelope': 'jwe' } };
   report('sealed to the platform (JWE)', 0, await set({ says: '', expect: 0, ...sealed }));
@@ -194,7 +201,9 @@ try {
   let last = { code: 0, msg: '' };
   for (let tries = 0; tries <= SETS_A_MINUTE && last.code !== 1009; tries++) last = await set({ says: '', expect: 0 });
   report(`more than ${SETS_A_MINUTE} sets a minute on one card`, 1009, last);
-  console.log(failures === 0 ? `\nAll ${counted} answers are the contract's.` : `\n${failures} answers are not the contract's.`);
+  console.log(
+    failures === 0 ? `\nAll ${counted} answers are the contract's.` : `\n${failures} answers are not the contract's.`,
+  );
 } finally {
   if (platform?.exitCode === null) {
     platform.kill('SIGTERM');

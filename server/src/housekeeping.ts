@@ -1,9 +1,9 @@
+import { deleteExpiredKeys } from './api/merchant/idempotency-store.ts';
 import { signAuditHeads } from './audit/sign-heads.ts';
 import { lastSigning } from './audit/store.ts';
-import { forgetDelivered } from './callbacks/store.ts';
-import { forgetClientTokens } from './cards/store.ts';
-import { forgetAnswers } from './http/idempotency-store.ts';
-import { forgetHistories, forgetUsedJtis } from './pins/store.ts';
+import { deleteDelivered } from './callbacks/store.ts';
+import { deleteExpiredClientTokens } from './cards/client-token-store.ts';
+import { deleteExpiredJtis, deleteUnneededHistory } from './pins/store.ts';
 import { runEvery } from './run-every.ts';
 import type { Services } from './services.ts';
 
@@ -12,18 +12,20 @@ const SIGN_EVERY_MS = 86_400_000;
 const DELIVERED_KEPT_MS = 7 * 86_400_000;
 
 /**
- * What a platform does by itself, on every process alike: forgets what has had its time (one-use numbers, tokens, kept answers, callbacks that were
- * delivered a week ago, the earlier PINs of merchants whose policy looks back no more), and once a day signs the heads of the audit chains
- * (of several processes one does). A fault is logged and tried again the next minute.
+ * Runs the platform's own upkeep until it is stopped, on every process alike. It deletes
+ * expired rows: `jti`s, client tokens, idempotency keys, callbacks that were delivered a
+ * week ago, earlier PINs of merchants whose policy no longer looks back. Once a day it signs
+ * the heads of the audit chains; of several processes one does. A fault is logged, and the
+ * work is tried again a minute later.
  */
 export function keepHouse({ db, keys, clock, log }: Services): { stop(): Promise<void> } {
-  async function work(): Promise<void> {
+  return runEvery(EVERY_MS, async () => {
     try {
-      await forgetUsedJtis(db, clock());
-      await forgetClientTokens(db, clock());
-      await forgetAnswers(db, clock());
-      await forgetHistories(db);
-      await forgetDelivered(db, clock() - DELIVERED_KEPT_MS);
+      await deleteExpiredJtis(db, clock());
+      await deleteExpiredClientTokens(db, clock());
+      await deleteExpiredKeys(db, clock());
+      await deleteUnneededHistory(db);
+      await deleteDelivered(db, clock() - DELIVERED_KEPT_MS);
       const last = await lastSigning(db);
       if (last !== undefined && clock() - last.atMs < SIGN_EVERY_MS) return;
       const chains = await signAuditHeads(db, keys, clock);
@@ -31,7 +33,5 @@ export function keepHouse({ db, keys, clock, log }: Services): { stop(): Promise
     } catch (err) {
       log.error({ err }, 'housekeeping failed');
     }
-  }
-
-  return runEvery(EVERY_MS, work);
+  });
 }

@@ -1,17 +1,20 @@
-/** Runs work at an interval, one run at a time: a turn that comes while it is at work is left out. `work` catches its own faults. */
+/**
+ * Runs work at an interval, one run at a time: while a run is going, turns are skipped.
+ * `work` must catch its own errors.
+ */
 export function runEvery(everyMs: number, work: () => Promise<void>): { stop(): Promise<void> } {
-  let working: Promise<void> | undefined;
+  let running: Promise<void> | undefined;
   const timer = setInterval(() => {
-    working ??= work().finally(() => {
-      working = undefined;
+    running ??= work().finally(() => {
+      running = undefined;
     });
   }, everyMs);
   timer.unref();
   return {
-    /** Starts no more, and waits for what runs. */
+    /** Starts no more runs and waits for the one that is going. */
     async stop() {
       clearInterval(timer);
-      await working;
+      await running;
     },
   };
 }

@@ -1,8 +1,10 @@
 import { inspect } from 'node:util';
 
 /**
- * A value that must not be printed. Logs, JSON, string concatenation and `util.inspect` show `[secret]`;
- * only `expose()` gives it, so that every place that handles one in clear can be found by that word.
+ * A value that must not be printed. Logs, JSON, string concatenation and `util.inspect`
+ * show `[secret]`.
+ * Only `expose()` returns it: search for that word to find every place that handles a clear
+ * secret.
  */
 export class Secret<T> {
   readonly #value: T;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { findOrphan, readHeads } from '../src/audit/store.ts';
 import { verifyAudit } from '../src/audit/verify-audit.ts';
-import type { Queryable } from '../src/db/database.ts';
+import type { Queryable } from '../src/db/queryable.ts';
 import { startPlatform, type TestPlatform } from './support/test-platform.ts';
 
 const CARDS = Number(process.env.TEST_MANY_CARDS ?? 4_000);
@@ -18,7 +18,7 @@ before(async () => {
       with head as (
         update cards set audit_count = 1, audit_head = audit_hash(audit_head, merchant_id, card_no, 1, 0, 'card_created', '{}')
          where card_no like '_-%' returning merchant_id, card_no, audit_head)
-      insert into audit_records select merchant_id, card_no, 1, to_timestamp(0), 'card_created', '{}', audit_head from head;`);
+      insert into audit_records select merchant_id, card_no, 1, to_timestamp(0), 'card_created', '{}', audit_head, 'card' from head;`);
     await session.script('vacuum analyze');
   });
 });
@@ -30,8 +30,9 @@ function explaining(db: Queryable): { db: Queryable; plans: Map<string, string> 
   return {
     plans,
     db: {
+      ...db,
       async query(name, text, values) {
-        const lines = await db.query<[string]>(`explain-${name}`, `explain ${text}`, values);
+        const lines = await db.tuples<[string]>(`explain-${name}`, `explain ${text}`, values);
         plans.set(name, lines.map(([line]) => line).join('\n'));
         return db.query(name, text, values);
       },
@@ -42,8 +43,9 @@ function explaining(db: Queryable): { db: Queryable; plans: Map<string, string> 
 test('every chain is visited once, whatever the order of the index, and a page of them costs a page', async () => {
   const { db, plans } = explaining(platform.db);
   const seen: string[] = [];
-  for await (const heads of readHeads(db)) seen.push(...heads.map(({ merchantId, cardNo }) => `${merchantId}/${cardNo}`));
-  const [[expected] = [0]] = await platform.db.query<[number]>(
+  for await (const heads of readHeads(db))
+    seen.push(...heads.map(({ merchantId, kind, subject }) => `${merchantId}/${kind}/${subject}`));
+  const [[expected] = [0]] = await platform.db.tuples<[number]>(
     'owners',
     `select (select count(*) from cards) + (select count(*) from cardholders) + (select count(*) from merchants) + (select count(*) from issuers) + 1`,
   );
@@ -61,11 +63,12 @@ test('a record of no chain is found by one pass over records and owners, not one
   assert.match(plans.get('audit-orphan') as string, /SetOp Except/);
   await platform.db
     .transaction(async (tx) => {
-      await tx.query(
+      await tx.tuples(
         'orphan',
-        `insert into audit_records select merchant_id, 'gone', 1, at, action, details, hash from audit_records limit 1`,
+        `insert into audit_records (merchant_id, subject_kind, subject, seq, at, action, details, hash)
+         select merchant_id, subject_kind, 'gone', 1, at, action, details, hash from audit_records limit 1`,
       );
-      assert.equal((await findOrphan(tx))?.cardNo, 'gone');
+      assert.equal((await findOrphan(tx))?.subject, 'gone');
       throw new Error('undo');
     })
     .catch((error: Error) => assert.equal(error.message, 'undo', error.stack));

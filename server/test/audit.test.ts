@@ -5,11 +5,22 @@ import { exportAudit } from '../src/audit/export-audit.ts';
 import { pruneAudit } from '../src/audit/prune-audit.ts';
 import { signAuditHeads } from '../src/audit/sign-heads.ts';
 import { verifyAudit } from '../src/audit/verify-audit.ts';
-import { changeAllowlist, changeMerchant, createCredential, endCredential } from '../src/merchants/administer.ts';
+import { changeAllowlist } from '../src/merchants/change-allowlist.ts';
+import { createCredential } from '../src/merchants/create-credential.ts';
+import { disableCredential } from '../src/merchants/disable-credential.ts';
+import { updateMerchant } from '../src/merchants/update-merchant.ts';
 import { pinBody, seal } from './support/sandbox.ts';
 import { merchantOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
 
-type Row = [merchantId: number, cardNo: string, seq: number, atMs: number, action: string, details: string, hash: Buffer];
+interface Row {
+  merchantId: number;
+  chain: string;
+  seq: number;
+  atMs: number;
+  action: string;
+  details: string;
+  hash: Buffer;
+}
 
 let platform: TestPlatform;
 before(async () => {
@@ -21,18 +32,19 @@ after(() => platform.close());
 async function verifyChains(): Promise<number> {
   const records = await platform.db.query<Row>(
     'records',
-    'select merchant_id, card_no, seq, (extract(epoch from at) * 1000)::bigint, action, details, hash from audit_records order by merchant_id, card_no, seq',
+    `select merchant_id as "merchantId", audit_chain(subject_kind, subject) as chain, seq, (extract(epoch from at) * 1000)::bigint as "atMs",
+            action, details, hash from audit_records order by merchant_id, 2, seq`,
   );
   const heads = new Map<string, { seq: number; hash: Buffer }>();
-  for (const [merchantId, cardNo, seq, atMs, action, details, hash] of records) {
-    const before = heads.get(`${merchantId}/${cardNo}`) ?? { seq: 0, hash: Buffer.alloc(32) };
-    assert.equal(seq, before.seq + 1, `a gap in the chain of ${cardNo}`);
+  for (const { merchantId, chain, seq, atMs, action, details, hash } of records) {
+    const before = heads.get(`${merchantId}/${chain}`) ?? { seq: 0, hash: Buffer.alloc(32) };
+    assert.equal(seq, before.seq + 1, `a gap in the chain of ${chain}`);
     const sized = (text: string) => `${Buffer.byteLength(text)}:${text}`;
-    const content = `${merchantId} ${sized(cardNo)} ${seq} ${atMs} ${sized(action)} ${sized(details)}`;
-    assert.deepEqual(hash, createHash('sha256').update(before.hash).update(content).digest(), `${cardNo} record ${seq}`);
-    heads.set(`${merchantId}/${cardNo}`, { seq, hash });
+    const content = `${merchantId} ${sized(chain)} ${seq} ${atMs} ${sized(action)} ${sized(details)}`;
+    assert.deepEqual(hash, createHash('sha256').update(before.hash).update(content).digest(), `${chain} record ${seq}`);
+    heads.set(`${merchantId}/${chain}`, { seq, hash });
   }
-  const owners = await platform.db.query<[number, string, number, Buffer]>(
+  const owners = await platform.db.tuples<[number, string, number, Buffer]>(
     'heads',
     `select * from (select merchant_id, card_no, audit_count, audit_head from cards union all select merchant_id, '', audit_count, audit_head from merchants
       union all select merchant_id, 'cardholder:' || cardholder_no, audit_count, audit_head from cardholders
@@ -55,21 +67,21 @@ test('every chain is unbroken after whatever happened, and its owner holds its h
   for (const pin of ['142536', '902847', '058291'])
     assert.equal((await merchant.call('POST', '/card/pin/set', pinBody(pin, card))).code, 0);
   await merchant.call('POST', '/card/status/update', { card_no: card.card_no, status: 'Frozen' });
-  await changeMerchant({ db: platform.db, now }, 'M202605220001', { name: 'Händler – 商户' });
+  await updateMerchant({ db: platform.db, now }, 'M202605220001', { name: 'Händler – 商户' });
   const { apiKey } = await createCredential(
     { db: platform.db, keys: platform.keys, now },
     { merchantNo: 'M202605220001', ipAllowlist: ['::1'] },
   );
-  await changeAllowlist({ db: platform.db, now }, apiKey, ['192.0.2.1'], false);
-  await endCredential({ db: platform.db, now }, apiKey);
+  await changeAllowlist({ db: platform.db, now }, apiKey, { add: ['192.0.2.1'] });
+  await disableCredential({ db: platform.db, now }, apiKey);
   assert.equal(await verifyChains(), start + 10);
 });
 
 test('a record of a PIN set says who did it, from where and in which request', async () => {
   const answer = await merchantOf(platform).call('POST', '/card/pin/set', pinBody('142536'));
-  const [row] = await platform.db.query<[string]>(
+  const [row] = await platform.db.tuples<[string]>(
     'last',
-    `select details from audit_records where card_no = 'C202605220001' order by seq desc limit 1`,
+    `select details from audit_records where subject = 'C202605220001' order by seq desc limit 1`,
   );
   assert.deepEqual(JSON.parse((row as [string])[0]), {
     version: 1,
@@ -82,7 +94,7 @@ test('a record of a PIN set says who did it, from where and in which request', a
 });
 
 test("every record says who did it, the merchant's server or the operator, and none holds a PIN, a CVV or what enciphers them", async () => {
-  const details = await platform.db.query<[string, string]>('details', 'select action, details from audit_records');
+  const details = await platform.db.tuples<[string, string]>('details', 'select action, details from audit_records');
   const actions = new Set(details.map(([action]) => action));
   assert.deepEqual(
     [
@@ -114,32 +126,45 @@ test('the database refuses to change or delete a record', async () => {
   await assert.rejects(platform.db.script(`update audit_records set action = 'x'`), /append-only/);
   await assert.rejects(platform.db.script(`update audit_records set seq = seq where false`), /append-only/);
   await assert.rejects(platform.db.script('delete from audit_records'), /append-only/);
-  await assert.rejects(platform.db.script(`delete from audit_records where card_no = 'C202605220001' and seq = 2`), /append-only/);
+  await assert.rejects(
+    platform.db.script(`delete from audit_records where subject = 'C202605220001' and seq = 2`),
+    /append-only/,
+  );
   await verifyChains();
 });
 
-const LAST = `card_no = 'C202605220003' and seq = 3`;
+const LAST = `subject = 'C202605220003' and seq = 3`;
 const CARD = 'card C202605220003 of merchant M202605220001';
 const ALTERED = new RegExp(`^${CARD}: record 3 was altered, or is in another's place$`);
 const tamperings: [what: string, sql: string, named: RegExp][] = [
-  ['other words', `update audit_records set details = replace(details, '127.0.0.1', '192.0.2.1') where ${LAST}`, ALTERED],
+  [
+    'other words',
+    `update audit_records set details = replace(details, '127.0.0.1', '192.0.2.1') where ${LAST}`,
+    ALTERED,
+  ],
   ['another action', `update audit_records set action = 'card_frozen' where ${LAST}`, ALTERED],
   ['another time', `update audit_records set at = at + interval '1 millisecond' where ${LAST}`, ALTERED],
-  ['another merchant', `update audit_records set merchant_id = 2 where ${LAST}`, new RegExp(`^${CARD}: record 3 is missing$`)],
+  [
+    'another merchant',
+    `update audit_records set merchant_id = 2 where ${LAST}`,
+    new RegExp(`^${CARD}: record 3 is missing$`),
+  ],
   ['a record too few', `delete from audit_records where ${LAST}`, new RegExp(`^${CARD}: record 3 is missing$`)],
   [
     'the last record too few',
-    `delete from audit_records where card_no = 'C202605220003' and seq = (select max(seq) from audit_records where card_no = 'C202605220003')`,
+    `delete from audit_records where subject = 'C202605220003' and seq = (select max(seq) from audit_records where subject = 'C202605220003')`,
     new RegExp(`^${CARD}: the records after 6 are missing, up to 7$`),
   ],
   [
     'a record too many',
-    `insert into audit_records select merchant_id, card_no, 8, at, action, details, audit_hash(hash, merchant_id, card_no, 8, (extract(epoch from at) * 1000)::bigint, action, details) from audit_records where card_no = 'C202605220003' and seq = 7`,
+    `insert into audit_records select merchant_id, subject, 8, at, action, details,
+            audit_hash(hash, merchant_id, subject, 8, (extract(epoch from at) * 1000)::bigint, action, details), subject_kind
+       from audit_records where subject = 'C202605220003' and seq = 7`,
     new RegExp(`^${CARD}: there are 1 records more than were written$`),
   ],
   [
     'two records exchanged',
-    `update audit_records set seq = 7 - seq + 100 where card_no = 'C202605220003' and seq in (3, 4);
+    `update audit_records set seq = 7 - seq + 100 where subject = 'C202605220003' and seq in (3, 4);
     update audit_records set seq = seq - 100 where seq > 100`,
     ALTERED,
   ],
@@ -151,7 +176,9 @@ const tamperings: [what: string, sql: string, named: RegExp][] = [
 ];
 for (const [what, sql, named] of tamperings) {
   test(`whoever gets around that and leaves ${what} breaks the chain, and audit verify names the place`, async () => {
-    await platform.db.script(`create table kept as table audit_records; alter table audit_records disable trigger user; ${sql}`);
+    await platform.db.script(
+      `create table kept as table audit_records; alter table audit_records disable trigger user; ${sql}`,
+    );
     await assert.rejects(verifyChains(), assert.AssertionError);
     const { breaks } = await verifyAudit(platform.db, platform.keys);
     assert.match(breaks[0] as string, named);
@@ -166,9 +193,9 @@ for (const [what, sql, named] of tamperings) {
 const REWRITE = [
   'alter table audit_records disable trigger user',
   `do $$ declare r record; h bytea := decode(repeat('00', 32), 'hex'); begin
-    for r in select * from audit_records where card_no = 'C202605220003' order by seq loop
-      h := audit_hash(h, r.merchant_id, r.card_no, r.seq, (extract(epoch from r.at) * 1000)::bigint, r.action, replace(r.details, '127.0.0.1', '192.0.2.1'));
-      update audit_records set details = replace(details, '127.0.0.1', '192.0.2.1'), hash = h where card_no = r.card_no and seq = r.seq;
+    for r in select * from audit_records where subject = 'C202605220003' order by seq loop
+      h := audit_hash(h, r.merchant_id, r.subject, r.seq, (extract(epoch from r.at) * 1000)::bigint, r.action, replace(r.details, '127.0.0.1', '192.0.2.1'));
+      update audit_records set details = replace(details, '127.0.0.1', '192.0.2.1'), hash = h where subject = r.subject and seq = r.seq;
     end loop;
     update cards set audit_head = h where card_no = 'C202605220003';
   end $$`,
@@ -179,9 +206,9 @@ describe('signed heads', () => {
   const breaks = async () => (await verifyAudit(platform.db, platform.keys)).breaks;
 
   test('cover every chain that changed, once', async () => {
-    const [[chains] = [0]] = await platform.db.query<[number]>(
+    const [[chains] = [0]] = await platform.db.tuples<[number]>(
       'chains',
-      'select count(distinct (merchant_id, card_no)) from audit_records',
+      'select count(distinct (merchant_id, subject_kind, subject)) from audit_records',
     );
     assert.equal(await sign(), chains);
     assert.equal(await sign(), 0, 'nothing has changed since');
@@ -200,7 +227,7 @@ describe('signed heads', () => {
   const inTransaction = async (statements: string[], named: RegExp) => {
     await platform.db
       .transaction(async (tx) => {
-        for (const [i, statement] of statements.entries()) await tx.query(`tamper ${randomUUID()} ${i}`, statement);
+        for (const [i, statement] of statements.entries()) await tx.tuples(`tamper ${randomUUID()} ${i}`, statement);
         assert.match((await verifyAudit(tx, platform.keys)).breaks[0] as string, named);
         throw new Error('undo');
       })
@@ -209,20 +236,24 @@ describe('signed heads', () => {
   };
 
   test('show that a chain was rewritten from its start to its end, head and all', () =>
-    inTransaction(REWRITE, /C202605220003 .*: record 7 is not the one whose hash was signed on .*: the chain was rewritten$/));
+    inTransaction(
+      REWRITE,
+      /C202605220003 .*: record 7 is not the one whose hash was signed on .*: the chain was rewritten$/,
+    ));
   test('show that a chain was cut, head and all', () =>
     inTransaction(
       [
         'alter table audit_records disable trigger user',
-        `delete from audit_records where card_no = 'C202605220003' and seq > 5`,
-        `update cards set audit_count = 5, audit_head = (select hash from audit_records where card_no = 'C202605220003' and seq = 5)
+        `delete from audit_records where subject = 'C202605220003' and seq > 5`,
+        `update cards set audit_count = 5, audit_head = (select hash from audit_records where subject = 'C202605220003' and seq = 5)
           where card_no = 'C202605220003'`,
       ],
       /C202605220003 .*: the records after 5 are missing: record 7 was signed$/,
     ));
   const other = /^signing 1 of .*: its heads are not those that were signed$/;
-  test('cannot be changed', () => inTransaction([`update audit_heads set hash = sha256(hash) where card_no = 'C202605220003'`], other));
-  test('cannot be left out', () => inTransaction([`delete from audit_heads where card_no = 'C202605220003'`], other));
+  test('cannot be changed', () =>
+    inTransaction([`update audit_heads set hash = sha256(hash) where subject = 'C202605220003'`], other));
+  test('cannot be left out', () => inTransaction([`delete from audit_heads where subject = 'C202605220003'`], other));
   test('cannot be signed by somebody else', () =>
     inTransaction(
       ['update audit_signings set signature = sha256(signature) || sha256(signature) where signing_id = 2'],
@@ -238,7 +269,7 @@ describe('signed heads', () => {
 test('an export holds every record, and whoever has it can prove the heads with the public key in it', async () => {
   const lines: Record<string, string | number>[] = [];
   for await (const line of exportAudit(platform.db, platform.keys, 0)) lines.push(JSON.parse(line));
-  const [[count] = [0]] = await platform.db.query<[number]>('count', 'select count(*) from audit_records');
+  const [[count] = [0]] = await platform.db.tuples<[number]>('count', 'select count(*) from audit_records');
   assert.equal(lines.filter(({ type }) => type === 'record').length, count);
   const [signing] = lines.filter(({ type }) => type === 'signing');
   const heads = lines.filter((line) => line.type === 'head' && line.signing_id === 1);
@@ -256,11 +287,17 @@ test('an export holds every record, and whoever has it can prove the heads with 
   );
   for (const head of heads)
     digest.update(
-      Buffer.concat([Number(head.merchant_id), String(head.card_no), Number(head.seq), Buffer.from(String(head.hash), 'hex')].map(field)),
+      Buffer.concat(
+        [Number(head.merchant_id), String(head.card_no), Number(head.seq), Buffer.from(String(head.hash), 'hex')].map(
+          field,
+        ),
+      ),
     );
   const digested = digest.digest();
   assert.equal(digested.toString('hex'), signing?.digest);
-  const text = Buffer.concat(['pinward/audit-heads/v1', 1, Number(signing?.at), Number(signing?.chains), digested].map(field));
+  const text = Buffer.concat(
+    ['pinward/audit-heads/v1', 1, Number(signing?.at), Number(signing?.chains), digested].map(field),
+  );
   const key = createPublicKey({ key: Buffer.from(String(signing?.public_key), 'base64'), format: 'der', type: 'spki' });
   assert.ok(verify(null, text, key, Buffer.from(String(signing?.signature), 'base64')));
 });
@@ -269,9 +306,10 @@ test('old records can be taken away: a signed checkpoint stands in for them, and
   const now = () => platform.clock.now;
   platform.clock.now += 100 * 86_400_000;
   const merchant = merchantOf(platform);
-  for (const pin of ['142536', '902847']) assert.equal((await merchant.call('POST', '/card/pin/set', pinBody(pin))).code, 0);
+  for (const pin of ['142536', '902847'])
+    assert.equal((await merchant.call('POST', '/card/pin/set', pinBody(pin))).code, 0);
   await platform.db.script(`create table kept as table audit_records; alter table audit_records disable trigger user;
-    update audit_records set details = '{}' where card_no = 'C202605220003' and seq = 2`);
+    update audit_records set details = '{}' where subject = 'C202605220003' and seq = 2`);
   await assert.rejects(
     pruneAudit(platform.db, platform.keys, now, now()),
     /the audit trail is broken, and nothing was taken away: card C202605220003/,
@@ -285,12 +323,16 @@ test('old records can be taken away: a signed checkpoint stands in for them, and
   assert.deepEqual(verdict.breaks, []);
   assert.equal(verdict.records, 3, 'two sets, and the record of the pruning itself');
   await merchant.call('POST', '/card/status/update', { card_no: 'C202605220003', status: 'Activated' });
-  assert.deepEqual((await verifyAudit(platform.db, platform.keys)).breaks, [], 'a chain of which nothing was left goes on');
+  assert.deepEqual(
+    (await verifyAudit(platform.db, platform.keys)).breaks,
+    [],
+    'a chain of which nothing was left goes on',
+  );
 
-  await platform.db.script(`update audit_checkpoints set seq = seq - 1 where card_no = 'C202605220001'`);
+  await platform.db.script(`update audit_checkpoints set seq = seq - 1 where subject = 'C202605220001'`);
   assert.match(
     (await verifyAudit(platform.db, platform.keys)).breaks[0] as string,
     /C202605220001 .*: the checkpoint at record \d+ is not signed$/,
   );
-  await assert.rejects(platform.db.script(`delete from audit_records where card_no = 'C202605220001'`), /append-only/);
+  await assert.rejects(platform.db.script(`delete from audit_records where subject = 'C202605220001'`), /append-only/);
 });

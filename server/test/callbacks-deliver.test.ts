@@ -8,14 +8,18 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, type TestContext, test } from 'node:test';
-import { isAddressAllowed, urlFault } from '../src/callbacks/address-guard.ts';
 import { createDelivery, type DeliveryOptions, type Outcome } from '../src/callbacks/deliver.ts';
 import { nextAttemptMs } from '../src/callbacks/retry-schedule.ts';
+import { isAddressAllowed, urlFault } from '../src/net/address-guard.ts';
 import { type Answering, accept, answer, isSigned, type Receiver, startReceiver } from './support/receiver.ts';
 import { SANDBOX_SECRET } from './support/sandbox.ts';
 
 const NOW = 1_780_000_000_000;
-const MESSAGE = { pushId: '0b8f7c3e-0000-4000-8000-000000000001', action: 'Card_update', data: '{"card_no":"C1","reason":"é","n":null}' };
+const MESSAGE = {
+  pushId: '0b8f7c3e-0000-4000-8000-000000000001',
+  action: 'Card_update',
+  data: '{"card_no":"C1","reason":"é","n":null}',
+};
 
 let receiver: Receiver;
 before(async () => {
@@ -23,7 +27,12 @@ before(async () => {
 });
 after(() => receiver.close());
 
-async function deliver(t: TestContext, url: string, options: Partial<DeliveryOptions> = {}, data = MESSAGE.data): Promise<Outcome> {
+async function deliver(
+  t: TestContext,
+  url: string,
+  options: Partial<DeliveryOptions> = {},
+  data = MESSAGE.data,
+): Promise<Outcome> {
   const delivery = createDelivery({ mode: 'sandbox', clock: () => NOW, ...options });
   t.after(() => delivery.close());
   const apiSecret = createSecretKey(Buffer.from(SANDBOX_SECRET));
@@ -33,16 +42,16 @@ async function deliver(t: TestContext, url: string, options: Partial<DeliveryOpt
 const FAILED = { delivered: false, httpStatus: undefined, code: undefined };
 
 /** A resolver that knows every name, and counts. */
-function resolver(...addresses: string[]): { lookup: typeof systemLookup; asked: () => number } {
-  let asked = 0;
+function resolver(...addresses: string[]): { lookup: typeof systemLookup; lookups: () => number } {
+  let lookups = 0;
   const lookup = ((_host: string, _options: unknown, callback: (error: null, found: object[]) => void) => {
-    asked++;
+    lookups++;
     callback(
       null,
       addresses.map((address) => ({ address, family: address.includes(':') ? 6 : 4 })),
     );
   }) as unknown as typeof systemLookup;
-  return { lookup, asked: () => asked };
+  return { lookup, lookups: () => lookups };
 }
 
 test('sends the id, the action and the data as they stand, signed, and takes code 0 for delivered', async (t) => {
@@ -61,9 +70,17 @@ const refusals: [what: string, answering: Answering, fault: RegExp, code?: numbe
   ['status 500', (_, r) => answer(r, 500, '{"code":0}'), /^HTTP 500$/],
   ['status 404', (_, r) => answer(r, 404, ''), /^HTTP 404$/],
   ['a redirect', (_, r) => answer(r, 302, '', { Location: receiver.url }), /^HTTP 302: redirects are not followed$/],
-  ['a redirect that keeps the method', (_, r) => answer(r, 307, '{"code":0}', { Location: receiver.url }), /^HTTP 307: redirects/],
+  [
+    'a redirect that keeps the method',
+    (_, r) => answer(r, 307, '{"code":0}', { Location: receiver.url }),
+    /^HTTP 307: redirects/,
+  ],
   ['code 1', (_, r) => answer(r, 200, '{"code":1,"message":"no such card"}'), /^code 1: no such card$/, 1],
-  ['code 0 in quotes', (_, r) => answer(r, 200, '{"code":"0"}'), /^the reply is no JSON object with a number code$/],
+  [
+    'code 0 in quotes',
+    (_, r) => answer(r, 200, '{"code":"0"}'),
+    /^the reply is not a JSON object with a numeric code$/,
+  ],
   ['a message that is no text', (_, r) => answer(r, 200, '{"code":7,"message":{"a":1}}'), /^code 7$/, 7],
   [
     'a message with control characters',
@@ -72,15 +89,35 @@ const refusals: [what: string, answering: Answering, fault: RegExp, code?: numbe
     7,
   ],
   ['a long message', (_, r) => answer(r, 200, `{"code":7,"message":"${'x'.repeat(500)}"}`), /^code 7: x{100}$/, 7],
-  ['no JSON', (_, r) => answer(r, 200, '<html>secret of the page</html>'), /^the reply is no JSON object with a number code$/],
-  ['nothing', (_, r) => answer(r, 200, ''), /^the reply is no JSON/],
-  ['null', (_, r) => answer(r, 200, 'null'), /^the reply is no JSON/],
-  ['a huge answer', (_, r) => answer(r, 200, `{"code":0,"x":"${'x'.repeat(20_000)}"}`), /^the reply is larger than 16384 bytes$/],
-  ['huge headers', (_, r) => answer(r, 200, '{"code":0}', { 'X-Huge': 'x'.repeat(20_000) }), /^no answer \(HPE_HEADER_OVERFLOW\)$/],
-  ['silence', () => {}, /^no whole answer within 0.3 s$/],
-  ['half an answer', (_, r) => void r.writeHead(200, { 'Content-Length': '10' }).write('{"co'), /^no whole answer within 0.3 s$/],
+  [
+    'no JSON',
+    (_, r) => answer(r, 200, '<html>secret of the page</html>'),
+    /^the reply is not a JSON object with a numeric code$/,
+  ],
+  ['nothing', (_, r) => answer(r, 200, ''), /^the reply is not a JSON/],
+  ['null', (_, r) => answer(r, 200, 'null'), /^the reply is not a JSON/],
+  [
+    'a huge answer',
+    (_, r) => answer(r, 200, `{"code":0,"x":"${'x'.repeat(20_000)}"}`),
+    /^the reply is larger than 16384 bytes$/,
+  ],
+  [
+    'huge headers',
+    (_, r) => answer(r, 200, '{"code":0}', { 'X-Huge': 'x'.repeat(20_000) }),
+    /^no answer \(HPE_HEADER_OVERFLOW\)$/,
+  ],
+  ['silence', () => {}, /^no complete answer within 0.3 s$/],
+  [
+    'half an answer',
+    (_, r) => void r.writeHead(200, { 'Content-Length': '10' }).write('{"co'),
+    /^no complete answer within 0.3 s$/,
+  ],
   ['a dropped connection', (_, r) => void r.destroy(), /^no answer \(ECONNRESET\)$/],
-  ['a connection dropped in the answer', (_, r) => r.writeHead(200).write('{"code":0', () => r.destroy()), /^no answer \(ECONNRESET\)$/],
+  [
+    'a connection dropped in the answer',
+    (_, r) => r.writeHead(200).write('{"code":0', () => r.destroy()),
+    /^no answer \(ECONNRESET\)$/,
+  ],
 ];
 for (const [what, answering, fault, code] of refusals) {
   test(`takes ${what} for a failure, once, and says so`, async (t) => {
@@ -91,7 +128,7 @@ for (const [what, answering, fault, code] of refusals) {
     assert.match(outcome.fault ?? '', fault);
     assert.ok((outcome.fault ?? '').length <= 200);
     assert.equal(outcome.code, code);
-    assert.equal(receiver.received.length, 1, 'asked once, and nobody else');
+    assert.equal(receiver.received.length, 1, 'requested once, and from nobody else');
   });
 }
 
@@ -126,10 +163,13 @@ test('a port where nobody listens, and a name that nobody knows', async (t) => {
 
 test('a name that is never resolved ends with the time for connecting', async (t) => {
   const lookup = (() => {}) as unknown as typeof systemLookup;
-  assert.equal((await deliver(t, 'http://slow.example/', { lookup, connectTimeoutMs: 100 })).fault, 'no connection within 0.1 s');
+  assert.equal(
+    (await deliver(t, 'http://slow.example/', { lookup, connectTimeoutMs: 100 })).fault,
+    'no connection within 0.1 s',
+  );
 });
 
-test('a connection that the other side ended while it was kept is made anew', async (t) => {
+test('a connection that the other side ended while it was idle is opened again', async (t) => {
   const own = await startReceiver();
   t.after(() => own.close());
   const delivery = createDelivery({ mode: 'sandbox', clock: () => NOW });
@@ -149,14 +189,16 @@ test('a connection that the other side ended while it was kept is made anew', as
 });
 
 describe('the guard', () => {
-  const everywhere = `0.0.0.0 0.1.2.3 10.0.0.1 10.255.255.255 100.64.0.1 100.127.255.255 169.254.169.254 172.16.0.1 172.31.255.255 192.0.0.8
+  const everywhere =
+    `0.0.0.0 0.1.2.3 10.0.0.1 10.255.255.255 100.64.0.1 100.127.255.255 169.254.169.254 172.16.0.1 172.31.255.255 192.0.0.8
     192.0.2.1 192.88.99.1 192.168.1.1 198.18.0.1 198.19.255.255 198.51.100.7 203.0.113.9 224.0.0.1 239.255.255.255 240.0.0.1 255.255.255.255
     :: ::ffff:127.0.0.1 ::ffff:8.8.8.8 ::ffff:7f00:1 ::8.8.8.8 ::7f00:1 64:ff9b::8.8.8.8 64:ff9b::7f00:1 64:ff9b:1::1 100::1 2001::1
     2001:0:53aa:64c:0:1:2:3 2001:db8::1 2002:7f00:1:: 2002:808:808::1 3fff::1 5f00::1 fc00::1 fd12:3456::1 fe80::1 fec0::1 ff02::1 ff0e::1
     fe80::1%eth0 localhost 8.8.8 0x7f000001`.split(/\s+/);
   test('refuses everywhere what is not public', () => {
     for (const address of everywhere)
-      for (const mode of ['production', 'sandbox'] as const) assert.equal(isAddressAllowed(address, mode), false, `${address} in ${mode}`);
+      for (const mode of ['production', 'sandbox'] as const)
+        assert.equal(isAddressAllowed(address, mode), false, `${address} in ${mode}`);
   });
   test('lets a sandbox, and it alone, send to its own machine', () => {
     for (const address of ['127.0.0.1', '127.255.255.254', '::1', '0:0:0:0:0:0:0:1']) {
@@ -167,9 +209,12 @@ describe('the guard', () => {
   test('lets public addresses be', () => {
     const addresses =
       `1.1.1.1 8.8.8.8 9.255.255.255 11.0.0.0 100.63.255.255 100.128.0.0 126.255.255.255 128.0.0.0 169.253.255.255 172.15.255.255
-      172.32.0.0 192.0.1.1 198.17.255.255 198.20.0.0 223.255.255.255 2001:4860:4860::8888 2606:4700::1111 2a00::1 2001:200::1`.split(/\s+/);
+      172.32.0.0 192.0.1.1 198.17.255.255 198.20.0.0 223.255.255.255 2001:4860:4860::8888 2606:4700::1111 2a00::1 2001:200::1`.split(
+        /\s+/,
+      );
     for (const address of addresses)
-      for (const mode of ['production', 'sandbox'] as const) assert.equal(isAddressAllowed(address, mode), true, `${address} in ${mode}`);
+      for (const mode of ['production', 'sandbox'] as const)
+        assert.equal(isAddressAllowed(address, mode), true, `${address} in ${mode}`);
   });
 
   const urls: [url: string, production: boolean, sandbox: boolean][] = [
@@ -207,7 +252,7 @@ describe('the guard', () => {
     receiver.received.length = 0;
     const { port } = new URL(receiver.url);
     for (const [url, fault] of [
-      [receiver.url, /^the URL is refused: it is to begin with https/],
+      [receiver.url, /^the URL is refused: it must begin with https/],
       [`https://127.0.0.1:${port}/`, /^the URL is refused: 127\.0\.0\.1 is not a public address$/],
       [`https://localhost:${port}/`, /^the host has an address that is not public$/],
     ] as const)
@@ -215,7 +260,13 @@ describe('the guard', () => {
     assert.equal(receiver.received.length, 0);
   });
 
-  for (const addresses of [['10.0.0.1'], ['8.8.8.8', '169.254.169.254'], ['2606:4700::1111', '::1'], ['::ffff:8.8.8.8'], []]) {
+  for (const addresses of [
+    ['10.0.0.1'],
+    ['8.8.8.8', '169.254.169.254'],
+    ['2606:4700::1111', '::1'],
+    ['::ffff:8.8.8.8'],
+    [],
+  ]) {
     test(`refuses a host whose addresses are ${addresses.join(' and ') || 'none'}`, async (t) => {
       const { lookup } = resolver(...addresses);
       const { fault } = await deliver(t, 'https://merchant.example/', { mode: 'production', lookup });
@@ -225,10 +276,10 @@ describe('the guard', () => {
 
   test('connects to the very address that was judged: a name is resolved once', async (t) => {
     receiver.answering = accept;
-    const { lookup, asked } = resolver('127.0.0.1');
+    const { lookup, lookups } = resolver('127.0.0.1');
     const { port } = new URL(receiver.url);
     assert.equal((await deliver(t, `http://merchant.example:${port}/`, { lookup })).delivered, true);
-    assert.equal(asked(), 1);
+    assert.equal(lookups(), 1);
     assert.equal(receiver.received.at(-1)?.headers.host, `merchant.example:${port}`);
   });
 
@@ -252,19 +303,29 @@ describe('the guard', () => {
     t.after(() => rmSync(scratch, { recursive: true }));
     const [keyFile, certFile] = [join(scratch, 'key.pem'), join(scratch, 'cert.pem')];
     const subject = ['-subj', '/CN=localhost', '-days', '2', '-keyout', keyFile, '-out', certFile];
-    spawnSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', ...subject]);
-    let asked = 0;
-    const server = createHttpsServer({ key: readFileSync(keyFile), cert: readFileSync(certFile) }, () => asked++);
+    spawnSync('openssl', [
+      'req',
+      '-x509',
+      '-newkey',
+      'ec',
+      '-pkeyopt',
+      'ec_paramgen_curve:P-256',
+      '-nodes',
+      ...subject,
+    ]);
+    let requests = 0;
+    const server = createHttpsServer({ key: readFileSync(keyFile), cert: readFileSync(certFile) }, () => requests++);
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     t.after(() => server.close());
     const url = `https://localhost:${(server.address() as AddressInfo).port}/`;
     assert.equal((await deliver(t, url)).fault, 'no answer (DEPTH_ZERO_SELF_SIGNED_CERT)');
-    assert.equal(asked, 0);
+    assert.equal(requests, 0);
   });
 });
 
 test('waits one second after the first failure, twice as long after each, an hour at most, and parks after a day', () => {
-  const seconds = (attempts: number, chance: number) => ((nextAttemptMs(attempts, NOW, NOW, chance) as number) - NOW) / 1000;
+  const seconds = (attempts: number, chance: number) =>
+    ((nextAttemptMs(attempts, NOW, NOW, chance) as number) - NOW) / 1000;
   assert.deepEqual(
     [1, 2, 3, 4, 12, 13, 14, 100].map((n) => seconds(n, 1)),
     [1, 2, 4, 8, 2048, 3600, 3600, 3600],

@@ -2,16 +2,20 @@ import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
 import { describe, type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { configureCallbacks } from '../src/callbacks/administer.ts';
-import { appendEvent } from '../src/callbacks/store.ts';
+import { configureCallbacks } from '../src/callbacks/configure-callbacks.ts';
 import { readConfig } from '../src/config.ts';
+import type { Queryable } from '../src/db/queryable.ts';
+import { appendEvent } from '../src/outbox/append-event.ts';
 import { openPlatform, type Platform } from '../src/platform.ts';
 import { accept, isSigned, type Receiver, startReceiver } from './support/receiver.ts';
 import { type Installation, install, type ServerProcess, until } from './support/server-process.ts';
 
 const CARDS = 40;
 
-/** Events 0, 1, 2, ... of each card, written for as long as it is not told to stop, also while the database comes and goes. */
+/**
+ * Writes events 0, 1, 2, ... of each card until it is told to stop, also while the database
+ * comes and goes.
+ */
 function keepWriting({ db }: Platform): { stop(): Promise<void> } {
   let stopping = false;
   const writing = Array.from({ length: CARDS }, async (_, card) => {
@@ -19,11 +23,12 @@ function keepWriting({ db }: Platform): { stop(): Promise<void> } {
     let next: number | undefined = 0;
     while (!stopping) {
       try {
-        next ??= (await db.query<[number]>('next', 'select count(*) from callback_events where card_no = $1', [cardNo]))[0]?.[0] as number;
-        await appendEvent(db, 1, cardNo, 'Card_update', { card_no: cardNo, number: next }, Date.now());
+        next ??= await countWritten(db, cardNo);
+        const data = { card_no: cardNo, number: next };
+        await appendEvent(db, { merchantId: 1, cardNo, action: 'Card_update', data, atMs: Date.now() });
         next++;
       } catch {
-        next = undefined; // the database is away; whether the event was written shows when it is back
+        next = undefined; // the database is unavailable; whether the event was written shows when it is back
       }
       await sleep(randomInt(800));
     }
@@ -36,7 +41,17 @@ function keepWriting({ db }: Platform): { stop(): Promise<void> } {
   };
 }
 
-/** As if the time of every lease and every retry had passed. Only while no server runs: one that does would see its leases end early. */
+async function countWritten(db: Queryable, cardNo: string): Promise<number> {
+  const [row] = await db.query<{ count: number }>('next', 'select count(*) from callback_events where card_no = $1', [
+    cardNo,
+  ]);
+  return row?.count as number;
+}
+
+/**
+ * Makes every lease and every retry due, as if their time had passed. Call it only while no
+ * server runs: the leases of a running one would end early.
+ */
 async function letTimePass({ db }: Platform): Promise<void> {
   await until('the database is there', () =>
     db.script(`update callback_events set due_at = due_at - interval '1 hour' where due_at is not null`).then(
@@ -46,9 +61,16 @@ async function letTimePass({ db }: Platform): Promise<void> {
   );
 }
 
-/** Every event came, each card's in order, repeated only while it was the last that had come, and then with its own id. */
+/**
+ * Every event arrived, and those of each card in order. An event was repeated only while it
+ * was the last one that had arrived, and with the same id.
+ */
 async function judge(receiver: Receiver, { db }: Platform): Promise<void> {
-  const written = new Map(await db.query<[string, number]>('written', 'select card_no, count(*) from callback_events group by 1'));
+  const rows = await db.query<{ cardNo: string; count: number }>(
+    'written',
+    'select card_no as "cardNo", count(*) from callback_events group by 1',
+  );
+  const written = new Map(rows.map(({ cardNo, count }) => [cardNo, count]));
   const last = new Map<string, { number: number; id: string }>();
   for (const one of receiver.received) {
     const { card_no: cardNo, number } = one.data as { card_no: string; number: number };
@@ -67,7 +89,9 @@ async function underFaults(
   rounds: number,
   fault: (server: ServerProcess, installation: Installation, platform: Platform) => Promise<ServerProcess>,
 ): Promise<void> {
-  const receiver = await startReceiver((received, response) => void setTimeout(() => accept(received, response), randomInt(30)));
+  const receiver = await startReceiver(
+    (received, response) => void setTimeout(() => accept(received, response), randomInt(30)),
+  );
   t.after(() => receiver.close());
   const installation = install(t);
   let server = await installation.serve();
@@ -87,11 +111,11 @@ async function underFaults(
     await letTimePass(platform);
     server = await installation.serve();
     await until('all is delivered', async () => {
-      const [[waiting] = [1]] = await platform.db.query<[number]>(
+      const [row] = await platform.db.query<{ waiting: number }>(
         'waiting',
-        'select count(*) from callback_events where delivered_at is null',
+        'select count(*) as waiting from callback_events where delivered_at is null',
       );
-      return waiting === 0;
+      return row?.waiting === 0;
     });
     assert.equal((await server.stop('SIGTERM')).status, 0);
     await judge(receiver, platform);

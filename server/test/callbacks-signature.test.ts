@@ -30,13 +30,25 @@ const cases: [what: string, data: string, signed: string][] = [
     'appId=ak_1&merchant_info={"merchant_name":"Ä & Co","city":null,"a":{"z":1,"b":[]}}&timestamp=1780000000000',
   ],
   ['text that is not ASCII', '{"reason":"卡片冻结 – é"}', 'appId=ak_1&reason=卡片冻结 – é&timestamp=1780000000000'],
-  ['escapes, which stand for their characters', '{"reason":"a\\"b\\u00e9\\n"}', 'appId=ak_1&reason=a"bé\n&timestamp=1780000000000'],
+  [
+    'escapes, which stand for their characters',
+    '{"reason":"a\\"b\\u00e9\\n"}',
+    'appId=ak_1&reason=a"bé\n&timestamp=1780000000000',
+  ],
   ['nothing escaped', '{"a":"1&b=2","c d":"x%"}', 'a=1&b=2&appId=ak_1&c d=x%&timestamp=1780000000000'],
   ['a member named timestamp, which takes the place of ours', '{"timestamp":5}', 'appId=ak_1&timestamp=5'],
   ['a member named appId', '{"appId":"other"}', 'appId=other&timestamp=1780000000000'],
-  ['capitals before small letters', '{"b":"1","B":"2","_":"3","a":"4"}', 'B=2&_=3&a=4&appId=ak_1&b=1&timestamp=1780000000000'],
-  // UTF-16 puts the surrogates of U+1F600 (D83D) before U+FF01, which code points and UTF-8 have the other way around.
-  ['names by UTF-16 code units', '{"\uff01":"1","\u{1f600}":"2"}', 'appId=ak_1&timestamp=1780000000000&\u{1f600}=2&\uff01=1'],
+  [
+    'capitals before small letters',
+    '{"b":"1","B":"2","_":"3","a":"4"}',
+    'B=2&_=3&a=4&appId=ak_1&b=1&timestamp=1780000000000',
+  ],
+  // UTF-16 puts the surrogates of U+1F600 (D83D) before U+FF01. Code points and UTF-8 do the reverse.
+  [
+    'names by UTF-16 code units',
+    '{"\uff01":"1","\u{1f600}":"2"}',
+    'appId=ak_1&timestamp=1780000000000&\u{1f600}=2&\uff01=1',
+  ],
   ['a member named __proto__', '{"__proto__":"x"}', '__proto__=x&appId=ak_1&timestamp=1780000000000'],
 ];
 

@@ -2,11 +2,16 @@ import assert from 'node:assert/strict';
 import type { ServerResponse } from 'node:http';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { configureCallbacks, retryCallbacks } from '../src/callbacks/administer.ts';
-import { createMerchantShares } from '../src/callbacks/merchant-shares.ts';
+import { configureCallbacks } from '../src/callbacks/configure-callbacks.ts';
+import { createMerchantQuotas } from '../src/callbacks/merchant-quotas.ts';
+import { retryCallbacks } from '../src/callbacks/retry-callbacks.ts';
 import { sendCallbacks } from '../src/callbacks/send-callbacks.ts';
-import { appendEvent, claimEvents, forgetDelivered, type Settlement, settleEvents } from '../src/callbacks/store.ts';
-import { changeMerchant, createCredential, endCredential } from '../src/merchants/administer.ts';
+import { claimEvents, deleteDelivered, type Settlement, settleEvents } from '../src/callbacks/store.ts';
+import { toMs } from '../src/db/sql-time.ts';
+import { createCredential } from '../src/merchants/create-credential.ts';
+import { disableCredential } from '../src/merchants/disable-credential.ts';
+import { updateMerchant } from '../src/merchants/update-merchant.ts';
+import { appendEvent } from '../src/outbox/append-event.ts';
 import { issuerOf } from './support/issuer.ts';
 import { accept, answer, isSigned, type Receiver, startReceiver } from './support/receiver.ts';
 import { OTHER_SECRET, pinBody, SANDBOX_SECRET } from './support/sandbox.ts';
@@ -17,7 +22,7 @@ const MAIN = 'M202605220001';
 const OTHER = 'M202605220002';
 const SECOND_MS = 1_000;
 const DAY_MS = 86_400_000;
-/** What every process has taken notice of a change within. */
+/** Within this time every process notices a change. */
 const NOTICED_AFTER_MS = 1_000;
 
 let platform: TestPlatform;
@@ -48,22 +53,30 @@ afterEach(async () => {
   await platform.db.script('truncate callback_events');
 });
 
-type Row = [cardNo: string, state: string, attempts: number, fault: string | null];
+interface Row {
+  cardNo: string;
+  state: string;
+  attempts: number;
+  fault: string | null;
+}
 const events = () =>
   platform.db.query<Row>(
     'test-events',
-    `select card_no, case when due_at is not null then 'waiting' when parked_at is not null then 'parked' else 'delivered' end, attempts, last_fault
+    `select card_no as "cardNo", case when due_at is not null then 'waiting' when parked_at is not null then 'parked'
+                                      else 'delivered' end as state, attempts, last_fault as fault
        from callback_events order by event_id`,
   );
-const states = async () => (await events()).map(([, state]) => state);
-const allDelivered = () => until('all is delivered', async () => (await states()).every((state) => state === 'delivered'));
+const states = async () => (await events()).map(({ state }) => state);
+const allDelivered = () =>
+  until('all is delivered', async () => (await states()).every((state) => state === 'delivered'));
 
 /** Writes events as changes do: number 0, 1, ... of each card. */
 async function write(cards: number, each: number, merchantId = 1): Promise<void> {
   for (let number = 0; number < each; number++)
     for (let card = 0; card < cards; card++) {
       const cardNo = `C${card}`;
-      await appendEvent(platform.db, merchantId, cardNo, 'Card_update', { card_no: cardNo, number }, platform.clock.now);
+      const data = { card_no: cardNo, number };
+      await appendEvent(platform.db, { merchantId, cardNo, action: 'Card_update', data, atMs: platform.clock.now });
     }
 }
 
@@ -89,7 +102,15 @@ test('every status change that a merchant makes arrives once, in order, signed s
         platform.clock.now++;
         const { code } = await merchant.call('POST', '/card/status/update', { card_no: cardNo, status });
         assert.equal(code, 0);
-        wanted.push(JSON.stringify({ card_no: cardNo, before_status, after_status: status, reason: '', time: platform.clock.now }));
+        wanted.push(
+          JSON.stringify({
+            card_no: cardNo,
+            before_status,
+            after_status: status,
+            reason: '',
+            time: platform.clock.now,
+          }),
+        );
       }
   send();
   await allDelivered();
@@ -112,7 +133,7 @@ test('every status change that a merchant makes arrives once, in order, signed s
 
 test('PIN events, which statements write and not JSON.stringify, are signed and sent too', async () => {
   const actions = ['Card_update', 'Pin_set', 'Pin_blocked', 'Pin_unblocked'];
-  await changeMerchant(operator(), MAIN, { callbackActions: actions });
+  await updateMerchant(operator(), MAIN, { callbackActions: actions });
   await sleep(NOTICED_AFTER_MS);
   assert.equal((await merchantOf(platform).call('POST', '/card/pin/set', pinBody('142536'))).code, 0);
   const issuer = issuerOf(platform);
@@ -125,7 +146,7 @@ test('PIN events, which statements write and not JSON.stringify, are signed and 
     ['Pin_set', 'Pin_blocked', 'Pin_unblocked'],
   );
   assert.ok(receiver.received.every((one) => isSigned(one)));
-  await changeMerchant(operator(), MAIN, { callbackActions: ['Card_update'] });
+  await updateMerchant(operator(), MAIN, { callbackActions: ['Card_update'] });
 });
 
 test('a failure is repeated after a second, then after two, with the same id and a new signature, until it is taken', async () => {
@@ -135,11 +156,11 @@ test('a failure is repeated after a second, then after two, with the same id and
   for (let attempt = 1; attempt <= 4; attempt++) {
     await until(
       `attempt ${attempt} is settled`,
-      async () => (await events())[0]?.[3] === 'HTTP 500' && receiver.received.length === attempt,
+      async () => (await events())[0]?.fault === 'HTTP 500' && receiver.received.length === attempt,
     );
-    const [[dueIn] = [0]] = await platform.db.query<[number]>(
+    const [{ dueIn } = { dueIn: 0 }] = await platform.db.query<{ dueIn: number }>(
       'due-in',
-      'select (extract(epoch from due_at) * 1000)::bigint - $1::bigint from callback_events',
+      `select ${toMs('due_at')} - $1::bigint as "dueIn" from callback_events`,
       [platform.clock.now],
     );
     const longest = SECOND_MS * 2 ** (attempt - 1);
@@ -152,16 +173,20 @@ test('a failure is repeated after a second, then after two, with the same id and
     platform.clock.now += 1;
   }
   await allDelivered();
-  assert.deepEqual(await events(), [['C0', 'delivered', 5, null]]);
+  assert.deepEqual(await events(), [{ cardNo: 'C0', state: 'delivered', attempts: 5, fault: null }]);
   assert.equal(new Set(receiver.received.map(({ id }) => id)).size, 1);
   assert.equal(new Set(receiver.received.map(({ headers }) => headers.signature)).size, 5);
 });
 
 test('while the first of a card fails, those behind it wait and other cards go on', async () => {
-  receiver.answering = ({ data }, response) => answer(response, data.card_no === 'C0' && data.number === 0 ? 500 : 200, '{"code":0}');
+  receiver.answering = ({ data }, response) =>
+    answer(response, data.card_no === 'C0' && data.number === 0 ? 500 : 200, '{"code":0}');
   await write(3, 4);
   send();
-  await until('the others are through', async () => (await states()).filter((state) => state === 'delivered').length === 8);
+  await until(
+    'the others are through',
+    async () => (await states()).filter((state) => state === 'delivered').length === 8,
+  );
   await sleep(300);
   assert.deepEqual(numbersByCard(), { C0: [0], C1: [0, 1, 2, 3], C2: [0, 1, 2, 3] });
   receiver.answering = accept;
@@ -177,7 +202,7 @@ test('after 24 hours it is parked and those behind it go on; a retry brings it b
   receiver.answering = ({ data }, response) => answer(response, data.number === 0 ? 500 : 200, '{"code":0}');
   await write(1, 3);
   send();
-  await until('the first has failed', async () => (await events())[0]?.[3] === 'HTTP 500');
+  await until('the first has failed', async () => (await events())[0]?.fault === 'HTTP 500');
   platform.clock.now += DAY_MS;
   await until('it is parked', async () => (await states())[0] === 'parked');
   await until('the others are through', async () => (await states()).join() === 'parked,delivered,delivered');
@@ -191,7 +216,10 @@ test('after 24 hours it is parked and those behind it go on; a retry brings it b
   receiver.received.length = 0;
   assert.equal(await retryCallbacks(operator(), { merchantNo: MAIN }), 1);
   await write(1, 2);
-  await until('it has failed again', async () => (await events())[0]?.[2] === 1 && (await events())[0]?.[3] === 'HTTP 500');
+  await until('it has failed again', async () => {
+    const [first] = await events();
+    return first?.attempts === 1 && first.fault === 'HTTP 500';
+  });
   assert.deepEqual(await states(), ['waiting', 'delivered', 'delivered', 'waiting', 'waiting']);
   assert.ok(receiver.received.every(({ data }) => data.number === 0));
   receiver.answering = accept;
@@ -200,7 +228,9 @@ test('after 24 hours it is parked and those behind it go on; a retry brings it b
     return (await states()).every((state) => state === 'delivered');
   });
   assert.deepEqual(
-    receiver.received.map(({ data }) => data.number).filter((number, index, all) => number !== 0 || all[index + 1] !== 0),
+    receiver.received
+      .map(({ data }) => data.number)
+      .filter((number, index, all) => number !== 0 || all[index + 1] !== 0),
     [0, 1],
     'the one that came back, then the new ones: number 0 and number 1',
   );
@@ -210,13 +240,16 @@ test('after 24 hours it is parked and those behind it go on; a retry brings it b
 test('one that waits long is sent at once when the operator says so', async () => {
   receiver.answering = (_, response) => answer(response, 500, '');
   await write(1, 1);
-  const [[pushId] = ['']] = await platform.db.query<[string]>('push-id', 'select push_id from callback_events');
+  const [{ pushId } = { pushId: '' }] = await platform.db.query<{ pushId: string }>(
+    'push-id',
+    'select push_id as "pushId" from callback_events',
+  );
   await platform.db.script(`update callback_events set due_at = due_at + interval '1 hour', attempts = 13`);
   await retryCallbacks(operator(), { pushId });
   receiver.answering = accept;
   send();
   await allDelivered();
-  assert.deepEqual(await events(), [['C0', 'delivered', 14, null]]);
+  assert.deepEqual(await events(), [{ cardNo: 'C0', state: 'delivered', attempts: 14, fault: null }]);
   await assert.rejects(
     retryCallbacks(operator(), { pushId }),
     /no callback .* is parked, or waits for longer than 30 s; nothing was changed/,
@@ -229,7 +262,8 @@ test('two platforms on one database send each once, in the order of each card', 
   send();
   send(second.services);
   await write(40, 10); // while they are at it
-  // One whose wake was lost between the two is looked at again after a second, so time has to go on, about as fast as it does.
+  // An event whose wake-up was lost between the two is examined again after 5 s, so the clock must
+  // go on, about as fast as real time.
   await until('all is delivered', async () => {
     platform.clock.now += 10;
     return (await states()).every((state) => state === 'delivered');
@@ -240,17 +274,17 @@ test('two platforms on one database send each once, in the order of each card', 
   assert.equal(new Set(receiver.received.map(({ id }) => id)).size, 800);
   const ten = Array.from({ length: 10 }, (_, number) => number);
   for (const numbers of Object.values(numbersByCard())) assert.deepEqual(numbers, [...ten, ...ten]);
-  assert.ok((await events()).every(([, , attempts]) => attempts === 1));
+  assert.ok((await events()).every(({ attempts }) => attempts === 1));
 });
 
-test('a merchant whose server hangs keeps to its share, and others go on', async () => {
+test('a merchant whose server hangs keeps to its quota, and others go on', async () => {
   const hanging = await startReceiver(() => {});
   await configureCallbacks(operator(), 'sandbox', OTHER, { url: hanging.url, apiKey: 'other_api_key' });
   await write(100, 1, 2);
   await write(50, 1);
   send();
   await until('the other merchant is served', () => receiver.received.length === 50);
-  await until('it has its share', () => hanging.received.length === 64);
+  await until('it has its quota', () => hanging.received.length === 64);
   await sleep(300);
   assert.equal(hanging.received.length, 64);
   assert.ok(isSigned(hanging.received[0]!, 'other_api_key', OTHER_SECRET));
@@ -258,19 +292,22 @@ test('a merchant whose server hangs keeps to its share, and others go on', async
   await configureCallbacks(operator(), 'sandbox', OTHER, { url: null });
 });
 
-for (const [what, away] of [
+for (const [what, unavailable] of [
   ['answers 503', (_: unknown, response: ServerResponse) => answer(response, 503, '')],
   ['hangs', () => {}],
 ] as const)
-  test(`a merchant whose server ${what} is asked by one event a second, and hears all of them once it is back`, async () => {
-    receiver.answering = away;
+  test(`a merchant whose server ${what} gets one event a second, and all of them once it is back`, async () => {
+    receiver.answering = unavailable;
     await write(200, 1);
     const said = platform.logLines.length;
     const lines = (text: string) => platform.logLines.slice(said).filter((line) => line.includes(text));
     send(platform.services, { timeoutMs: 300 });
-    await until('it counts as away', () => lines('a merchant is away').length === 1);
+    await until('it counts as unavailable', () => lines('a merchant is away').length === 1);
     await sleep(2_500);
-    assert.ok(receiver.received.length > 64 && receiver.received.length <= 64 + 4, `${receiver.received.length} attempts`);
+    assert.ok(
+      receiver.received.length > 64 && receiver.received.length <= 64 + 4,
+      `${receiver.received.length} attempts`,
+    );
     receiver.answering = accept;
     platform.clock.now += 2 * SECOND_MS;
     await allDelivered();
@@ -282,8 +319,9 @@ for (const [status, text] of [
   [500, ''],
   [404, ''],
 ] as const)
-  test(`a server that answers some events with ${status} ${text} is not away, and hears of the others meanwhile`, async () => {
-    receiver.answering = (received, response) => (received.data.card_no === 'C199' ? accept : refuse)(received, response);
+  test(`a server that answers some events with ${status} ${text} counts as available, and gets the others meanwhile`, async () => {
+    receiver.answering = (received, response) =>
+      (received.data.card_no === 'C199' ? accept : refuse)(received, response);
     const refuse: Receiver['answering'] = (_, response) => answer(response, status, text);
     await write(200, 1);
     send();
@@ -291,66 +329,68 @@ for (const [status, text] of [
     await until('the last is delivered', async () => (await states()).at(-1) === 'delivered');
   });
 
-test('what has waited for 24 hours for a merchant that is away is parked, and not tried one by one', async () => {
+test('events that waited 24 hours for an unavailable merchant are parked, and not tried one by one', async () => {
   receiver.answering = (_, response) => answer(response, 503, '');
   await write(200, 1);
   send();
-  await until('it counts as away', () => receiver.received.length >= 64);
+  await until('it counts as unavailable', () => receiver.received.length >= 64);
   await write(200, 1);
   platform.clock.now += DAY_MS;
   await until('all are parked', async () => (await states()).every((state) => state === 'parked'));
   assert.ok(receiver.received.length < 100, `${receiver.received.length} attempts`);
 });
 
-describe('the share of a merchant', () => {
-  const SHARE = 8;
-  const away = 8;
+describe('the quota of a merchant', () => {
+  const QUOTA = 8;
+  const UNAVAILABLE_AFTER = 8;
   const setUp = () => {
     const clock = { now: 0 };
-    const shares = createMerchantShares(SHARE, () => clock.now);
-    const fail = (times: number) => Array.from({ length: times }, () => shares.heard(1, false));
-    return { clock, shares, fail, room: () => shares.room().get(1) ?? SHARE };
+    const quotas = createMerchantQuotas(QUOTA, () => clock.now);
+    const fail = (times: number) => Array.from({ length: times }, () => quotas.noteNoAnswer(1));
+    return { clock, quotas, fail, room: () => quotas.room().get(1) ?? QUOTA };
   };
 
-  test('is what it has not in flight', () => {
-    const { shares, room } = setUp();
-    assert.equal(room(), SHARE);
-    for (let i = 0; i < 3; i++) shares.begin(1);
-    assert.equal(room(), SHARE - 3);
-    for (let i = 0; i < 3; i++) shares.end(1);
-    assert.equal(shares.room().size, 0, 'and nothing is kept of one that has none');
+  test('leaves room for what it does not have in flight', () => {
+    const { quotas, room } = setUp();
+    assert.equal(room(), QUOTA);
+    for (let i = 0; i < 3; i++) quotas.begin(1);
+    assert.equal(room(), QUOTA - 3);
+    for (let i = 0; i < 3; i++) quotas.end(1);
+    assert.equal(quotas.room().size, 0, 'and nothing is kept of a merchant that has none in flight');
   });
 
-  test('is one a second while it is away, which is said once', () => {
-    const { clock, shares, fail, room } = setUp();
-    assert.deepEqual(fail(away - 1), Array(away - 1).fill(undefined));
-    assert.equal(room(), SHARE);
-    assert.deepEqual(fail(2), ['away', undefined]);
+  test('is one a second while the merchant is unavailable, which is reported once', () => {
+    const { clock, quotas, fail, room } = setUp();
+    assert.deepEqual(fail(UNAVAILABLE_AFTER - 1), Array(UNAVAILABLE_AFTER - 1).fill(false));
+    assert.equal(room(), QUOTA);
+    assert.equal(quotas.isUnavailable(1), false);
+    assert.deepEqual(fail(2), [true, false]);
+    assert.equal(quotas.isUnavailable(1), true);
     assert.equal(room(), 0);
     clock.now = 1_000;
     assert.equal(room(), 1);
-    shares.begin(1);
+    quotas.begin(1);
     assert.equal(room(), 0);
-    shares.end(1);
+    quotas.end(1);
     fail(1);
     assert.equal(room(), 0, 'a second after the last');
   });
 
-  test('grows back with each answer, and begins anew with a failure', () => {
-    const { clock, shares, fail, room } = setUp();
-    fail(away);
-    assert.equal(shares.heard(1, true), undefined);
+  test('grows back with each answer, and starts again at one after a failure', () => {
+    const { clock, quotas, fail, room } = setUp();
+    fail(UNAVAILABLE_AFTER);
+    assert.equal(quotas.noteAnswer(1), false);
     assert.equal(room(), 2);
     fail(1);
     clock.now = 1_000;
     assert.equal(room(), 1);
     assert.deepEqual(
-      Array.from({ length: 4 }, () => [shares.heard(1, true), room()]),
+      Array.from({ length: 4 }, () => [quotas.noteAnswer(1), room()]),
       [
-        [undefined, 2],
-        [undefined, 4],
-        ['back', 8],
-        [undefined, 8],
+        [false, 2],
+        [false, 4],
+        [true, 8],
+        [false, 8],
       ],
     );
   });
@@ -385,7 +425,7 @@ describe('the secret that signs', () => {
     await sleep(NOTICED_AFTER_MS);
     send();
     await signedBy('old_api_key', old.apiSecret.expose());
-    await endCredential(operator(), 'old_api_key');
+    await disableCredential(operator(), 'old_api_key');
     await sleep(NOTICED_AFTER_MS);
     await signedBy('old_api_key', old.apiSecret.expose());
     await configureCallbacks(operator(), 'sandbox', MAIN, { apiKey: 'next_api_key' });
@@ -396,7 +436,7 @@ describe('the secret that signs', () => {
     const { logLines, db } = platform;
     const tables = await Promise.all(
       ['callback_events', 'audit_records', 'merchants', 'credentials'].map((table) =>
-        db.query(`all-${table}`, `select to_json(t)::text from ${table} t`),
+        db.tuples(`all-${table}`, `select to_json(t)::text from ${table} t`),
       ),
     );
     for (const secret of [old.apiSecret.expose(), next.apiSecret.expose(), SANDBOX_SECRET])
@@ -405,7 +445,10 @@ describe('the secret that signs', () => {
 
   test('is no secret of another merchant, none that is disabled, and none that is not there', async () => {
     for (const apiKey of ['other_api_key', 'disabled_api_key', 'expired_api_key', 'nothing'])
-      await assert.rejects(configureCallbacks(operator(), 'sandbox', MAIN, { apiKey }), /has no credential .* that is enabled/);
+      await assert.rejects(
+        configureCallbacks(operator(), 'sandbox', MAIN, { apiKey }),
+        /has no credential .* that is enabled/,
+      );
   });
 });
 
@@ -416,11 +459,11 @@ test('without an address events wait for one, and a merchant that is disabled he
   send();
   await sleep(500);
   assert.deepEqual(await states(), ['waiting'], 'and what happens meanwhile is told to nobody');
-  await changeMerchant(operator(), MAIN, { status: 'Disabled' });
+  await updateMerchant(operator(), MAIN, { status: 'Disabled' });
   await configureCallbacks(operator(), 'sandbox', MAIN, { url: receiver.url });
   await sleep(500);
   assert.deepEqual([await states(), receiver.received.length], [['waiting'], 0]);
-  await changeMerchant(operator(), MAIN, { status: 'Active' });
+  await updateMerchant(operator(), MAIN, { status: 'Active' });
   await allDelivered();
   assert.equal(receiver.received.length, 1);
 });
@@ -428,9 +471,24 @@ test('without an address events wait for one, and a merchant that is disabled he
 describe('a claim', () => {
   const LEASE_MS = 30_000;
   const claim = async (perMerchant = 16, free = 256) =>
-    (await claimEvents(platform.db, { nowMs: platform.clock.now, leaseMs: LEASE_MS, room: new Map(), perMerchant, free })).events;
+    (
+      await claimEvents(platform.db, {
+        nowMs: platform.clock.now,
+        leaseMs: LEASE_MS,
+        room: new Map(),
+        perMerchant,
+        free,
+      })
+    ).events;
   const settlement = (of: { eventId: number; attempts: number }, more: Partial<Settlement> = {}): Settlement => ({
-    ...{ eventId: of.eventId, attempts: of.attempts, atMs: platform.clock.now, delivered: true, retryAtMs: undefined, fault: undefined },
+    ...{
+      eventId: of.eventId,
+      attempts: of.attempts,
+      atMs: platform.clock.now,
+      delivered: true,
+      retryAtMs: undefined,
+      fault: undefined,
+    },
     ...more,
   });
 
@@ -448,7 +506,7 @@ describe('a claim', () => {
       { settled: false, woke: false },
       { settled: false, woke: false },
     ]);
-    assert.deepEqual(await events(), [['C0', 'delivered', 2, null]]);
+    assert.deepEqual(await events(), [{ cardNo: 'C0', state: 'delivered', attempts: 2, fault: null }]);
   });
 
   test('takes the first of each card, as many as there is room for, and their end wakes the next', async () => {
@@ -463,7 +521,10 @@ describe('a claim', () => {
       (await claim()).map(({ data }) => data),
       ['{"card_no":"C2","number":0}'],
     );
-    const settled = await settleEvents(platform.db, [settlement(first[0]!), settlement(first[1]!, { delivered: false, fault: 'parked' })]);
+    const settled = await settleEvents(platform.db, [
+      settlement(first[0]!),
+      settlement(first[1]!, { delivered: false, fault: 'parked' }),
+    ]);
     assert.deepEqual(settled, [
       { settled: true, woke: true },
       { settled: true, woke: true },
@@ -479,18 +540,18 @@ describe('a claim', () => {
   });
 });
 
-test('what was delivered is forgotten after a week, and what waits or is parked is not', async () => {
+test('delivered events are deleted after a week, waiting and parked ones are not', async () => {
   await write(4, 1);
-  await platform.db.query(
+  await platform.db.tuples(
     'age',
     `update callback_events set due_at = case when card_no = 'C0' then due_at end,
             parked_at = case when card_no = 'C1' then to_timestamp(0) end,
             delivered_at = case when card_no = 'C2' then to_timestamp($1::bigint / 1000.0) when card_no = 'C3' then to_timestamp(($1::bigint - 1) / 1000.0) end`,
     [platform.clock.now - 7 * DAY_MS],
   );
-  await forgetDelivered(platform.db, platform.clock.now - 7 * DAY_MS);
+  await deleteDelivered(platform.db, platform.clock.now - 7 * DAY_MS);
   assert.deepEqual(
-    (await events()).map(([cardNo]) => cardNo),
+    (await events()).map(({ cardNo }) => cardNo),
     ['C0', 'C1', 'C2'],
   );
 });

@@ -11,7 +11,6 @@ import { after, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { JWK } from 'jose';
 import { cardVerificationValue } from '../src/crypto/cvv.ts';
-import { wrapKeyBlock } from '../src/crypto/key-block.ts';
 import { openDatabase } from '../src/db/database.ts';
 import { cards, credentials, EXPIRY_YYMM, ISSUER, SANDBOX_CVK, sandboxPan } from '../src/sandbox/world.ts';
 import { remoteMerchant, validPin } from './support/calls.ts';
@@ -22,6 +21,7 @@ import { startReceiver } from './support/receiver.ts';
 import { SANDBOX_SECRET, seal } from './support/sandbox.ts';
 import { type Installation, install, until } from './support/server-process.ts';
 import { noHsm, softHsm } from './support/soft-hsm.ts';
+import { wrapKeyBlock } from './support/wrap-key-block.ts';
 
 const usedPins = Array.from({ length: 120 }, (_, i) => validPin(100 + i));
 const controlPins = Array.from({ length: 120 }, (_, i) => validPin(600 + i));
@@ -94,10 +94,20 @@ async function drive(installation: Installation): Promise<Remains> {
     return stdout;
   };
 
-  await operate(['merchant', 'update', 'M202605220001', '--callbacks', 'Card_update,Pin_set,Pin_blocked,Pin_unblocked']);
+  await operate([
+    'merchant',
+    'update',
+    'M202605220001',
+    '--callbacks',
+    'Card_update,Pin_set,Pin_blocked,Pin_unblocked',
+  ]);
   const receiver = await startReceiver();
   await operate(['callbacks', 'configure', 'M202605220001', '--url', receiver.url, '--credential', 'sandbox_api_key']);
-  const personal = { cardholder_no: HOLDER, birth_date: keep('a birth date', BORN), phone: keep('a phone number', PHONE) };
+  const personal = {
+    cardholder_no: HOLDER,
+    birth_date: keep('a birth date', BORN),
+    phone: keep('a phone number', PHONE),
+  };
   assert.equal((await issuer('POST', '/cardholder/personal', personal)).code, 0);
   await sleep(1_000); // until the gate has heard
 
@@ -107,7 +117,13 @@ async function drive(installation: Installation): Promise<Remains> {
   for (let i = 0; i < 12; i++) {
     assert.equal(await set(keep('an ecb envelope', seal(next()))), 0);
     const timestamp = String(Date.now());
-    assert.equal(await set(keep('a bound envelope', sealBound(next(), timestamp)), { 'Pin-Envelope': 'bound', Timestamp: timestamp }), 0);
+    assert.equal(
+      await set(keep('a bound envelope', sealBound(next(), timestamp)), {
+        'Pin-Envelope': 'bound',
+        Timestamp: timestamp,
+      }),
+      0,
+    );
     assert.equal(await set(keep('a jwe envelope', await sealJwe(jwk, claims(next()))), { 'Pin-Envelope': 'jwe' }), 0);
   }
   for (let i = 0; i < 4; i++) {
@@ -115,13 +131,21 @@ async function drive(installation: Installation): Promise<Remains> {
     assert.equal(await set(keep('an envelope', seal(next())), {}, { cardholder_no: 'U202605220002' }), 4001);
     assert.equal(await set(keep('an envelope', seal(next(), 'other-api-secret-0123456789abcde'))), 4016);
     assert.equal(await set(next()), 4016, 'in clear');
-    assert.equal(await set(await sealJwe(jwk, { ...claims(next()), card_no: 'C202605220005' }), { 'Pin-Envelope': 'jwe' }), 4016);
-    assert.equal(await call('/card/pin/set', { card_no: next(), cardholder_no: `${next()}!`, pin: { clear: next() } }), 1004);
+    assert.equal(
+      await set(await sealJwe(jwk, { ...claims(next()), card_no: 'C202605220005' }), { 'Pin-Envelope': 'jwe' }),
+      4016,
+    );
+    assert.equal(
+      await call('/card/pin/set', { card_no: next(), cardholder_no: `${next()}!`, pin: { clear: next() } }),
+      1004,
+    );
   }
   assert.equal(await call(`/nowhere?pin=${next()}&token=${token}`), 1004);
 
   // Policies that look at everything, and PINs that they refuse.
-  const policies = ['repeats', 'steps', 'keypad', 'dates', 'birth-date', 'phone', 'pan-tail'].map((name) => `${name}=refuse`);
+  const policies = ['repeats', 'steps', 'keypad', 'dates', 'birth-date', 'phone', 'pan-tail'].map(
+    (name) => `${name}=refuse`,
+  );
   await operate(['merchant', 'update', 'M202605220001', '--pin-policy', ...policies, 'history=refuse:5']);
   await sleep(1_000);
   const again = next();
@@ -152,7 +176,10 @@ async function drive(installation: Installation): Promise<Remains> {
     optionalBlocks: [],
   } as const;
   const block = wrapKeyBlock(Buffer.from(ISSUER.keys[1].bytes, 'hex'), { ...header, optionalBlocks: [] }, zone);
-  assert.equal((await issuer('POST', '/zone-keys', { label: 'canary', kbpk: 'sandbox_kbpk', key_block: block })).code, 0);
+  assert.equal(
+    (await issuer('POST', '/zone-keys', { label: 'canary', kbpk: 'sandbox_kbpk', key_block: block })).code,
+    0,
+  );
   assert.equal(
     (
       await issuer('POST', '/zone-keys', {
@@ -192,10 +219,16 @@ async function drive(installation: Installation): Promise<Remains> {
   const cardholder = { cardholder_unique_no: 'canary', sumsub_share_token: shareToken };
   assert.equal(await call('/cardholder/apply', cardholder), 0);
   assert.equal(await call('/cardholder/apply', { ...cardholder, sumsub_share_token: `${shareToken}x` }), 2001);
-  assert.equal(await call('/cardholder/apply', { ...cardholder, sumsub_share_token: keep('a share token', randomUUID()) }), 2006);
+  assert.equal(
+    await call('/cardholder/apply', { ...cardholder, sumsub_share_token: keep('a share token', randomUUID()) }),
+    2006,
+  );
   assert.ok((await answerTo('GET', '/cardholder/pending')).includes(shareToken));
-  const [, holder = ''] = /"cardholder_no":"(U[^"]+)"/.exec((await merchant.call('/cardholder/apply', cardholder)).text) ?? [];
-  await until('the sandbox has verified', async () => (await merchant.call(`/cardholder/${holder}/info`)).text.includes('"Approved"'));
+  const [, holder = ''] =
+    /"cardholder_no":"(U[^"]+)"/.exec((await merchant.call('/cardholder/apply', cardholder)).text) ?? [];
+  await until('the sandbox has verified', async () =>
+    (await merchant.call(`/cardholder/${holder}/info`)).text.includes('"Approved"'),
+  );
   const address = {
     first_name: keep('an address', 'Wilhelmina'),
     last_name: keep('an address', 'Featherstonehaugh'),
@@ -207,19 +240,33 @@ async function drive(installation: Installation): Promise<Remains> {
     city: 'London',
     address_line1: keep('an address', '4711 Canary Yellow Lane'),
   };
-  const application = { card_bin_no: 'B202605220001', cardholder_no: holder, card_unique_no: 'pending-canary', card_type: 'Physical' };
+  const application = {
+    card_bin_no: 'B202605220001',
+    cardholder_no: holder,
+    card_unique_no: 'pending-canary',
+    card_type: 'Physical',
+  };
   assert.equal(await call('/card/apply', { ...application, address_info: { ...address, city: '伦敦' } }), 2008);
-  assert.equal(await call('/card/apply', { ...application, address_info: address }, { 'Idempotency-Key': 'canary' }), 0);
+  assert.equal(
+    await call('/card/apply', { ...application, address_info: address }, { 'Idempotency-Key': 'canary' }),
+    0,
+  );
   assert.equal(await call('/card/apply', { ...application, address_info: { ...address, city: 'Leeds' } }), 4002);
   assert.ok((await answerTo('GET', '/card/pending')).includes(address.address_line1));
   const [, applied = ''] =
-    /"card_no":"(C[^"]+)"/.exec((await merchant.call('/card/apply', { ...application, address_info: address })).text) ?? [];
+    /"card_no":"(C[^"]+)"/.exec((await merchant.call('/card/apply', { ...application, address_info: address })).text) ??
+    [];
   assert.equal(
-    (await issuer('POST', '/card/issued', { card_no: applied, pan: keep('a PAN', sandboxPan(4_710)), expiry: '2001' })).code,
+    (await issuer('POST', '/card/issued', { card_no: applied, pan: keep('a PAN', sandboxPan(4_710)), expiry: '2001' }))
+      .code,
     1004,
   );
   assert.equal((await issuer('POST', '/card/issued', { card_no: applied, pan: panOf(CARD) })).code, 5005);
-  const issuedText = await answerTo('POST', '/card/issued', { card_no: applied, pan: keep('a PAN', sandboxPan(4_711)), expiry: '3012' });
+  const issuedText = await answerTo('POST', '/card/issued', {
+    card_no: applied,
+    pan: keep('a PAN', sandboxPan(4_711)),
+    expiry: '3012',
+  });
   const { cvv2 } = (JSON.parse(issuedText) as { data: { cvv2: string } }).data;
   const activation = {
     card_no: applied,
@@ -232,21 +279,41 @@ async function drive(installation: Installation): Promise<Remains> {
   const clientToken = await merchant.call(`/merchant/client/${applied}/token`);
   keep('a client access token', clientToken.data?.client_access_token as string);
   const lines = [sandboxPan(4_712), '4111111111111111'].map((pan) => ({
-    ...{ merchant_no: 'M202605220001', card_unique_no: keep('a PAN', pan).slice(-4), cardholder_no: holder, card_type: 'Physical' },
+    ...{
+      merchant_no: 'M202605220001',
+      card_unique_no: keep('a PAN', pan).slice(-4),
+      cardholder_no: holder,
+      card_type: 'Physical',
+    },
     ...{ status: 'Activated', pan, expiry: '3012' },
   }));
   writeFileSync(
     join(installation.scratch, 'cards.jsonl'),
     `${lines.map((one) => JSON.stringify(one)).join('\n')}\n{"pan":"${sandboxPan(4_711)}",\n`,
   );
-  const imported = await installation.run(['cards', 'import', join(installation.scratch, 'cards.jsonl'), '--issuer', ISSUER.issuerNo]);
+  const imported = await installation.run([
+    'cards',
+    'import',
+    join(installation.scratch, 'cards.jsonl'),
+    '--issuer',
+    ISSUER.issuerNo,
+  ]);
   assert.match(imported.stdout, /^1 cards added, 0 were there already, 2 lines refused$/m);
   texts.set('what cards import said', imported.stdout + imported.stderr);
 
   // Operators. What a command shows once, it shows to them alone.
   const made = await operate(['credential', 'create', '--merchant', 'M202605220001', '--allow-ip', '127.0.0.1']);
   keep('a secret that was made', /apiSecret +(\S+)/.exec(made)?.[1] as string);
-  const issued = await operate(['issuer', 'create', '--name', 'Canary', '--merchant', 'M202605220001', '--allow-ip', '127.0.0.1']);
+  const issued = await operate([
+    'issuer',
+    'create',
+    '--name',
+    'Canary',
+    '--merchant',
+    'M202605220001',
+    '--allow-ip',
+    '127.0.0.1',
+  ]);
   keep("an issuer's secret", /bearer secret +(\S+)/.exec(issued)?.[1] as string);
   await operate(['keys', 'export-components', 'pan-wrap', '--out', join(installation.scratch, 'shares')]);
   for (const file of readdirSync(join(installation.scratch, 'shares')))
@@ -274,11 +341,11 @@ async function drive(installation: Installation): Promise<Remains> {
   await db.script("alter table card_applications add constraint broken check (card_no = '') not valid");
   assert.equal(await call('/card/apply', { ...application, card_unique_no: 'broken', address_info: address }), 1001);
   await db.script('alter table card_applications drop constraint broken');
-  const tables = await db.query<[string]>('tables', `select tablename from pg_tables where schemaname = 'public'`);
+  const tables = await db.tuples<[string]>('tables', `select tablename from pg_tables where schemaname = 'public'`);
   for (const [table] of tables)
     texts.set(
       `the table ${table}`,
-      (await db.query<[string]>(`read-${table}`, `select to_json(t)::text from ${table} t`)).flat().join('\n'),
+      (await db.tuples<[string]>(`read-${table}`, `select to_json(t)::text from ${table} t`)).flat().join('\n'),
     );
   await db.script('checkpoint');
 
@@ -292,7 +359,10 @@ async function drive(installation: Installation): Promise<Remains> {
   await server.stop('SIGTERM');
   await receiver.close();
   assert.ok(receiver.received.length > 0);
-  texts.set('what the merchant was told', receiver.received.map((told) => JSON.stringify({ ...told, headers: undefined })).join('\n'));
+  texts.set(
+    'what the merchant was told',
+    receiver.received.map((told) => JSON.stringify({ ...told, headers: undefined })).join('\n'),
+  );
   // Without what it prints for the eye: the sandbox's published credential and a PIN to try.
   texts.set(
     'the log',
@@ -324,7 +394,9 @@ function hitsOf(pins: string[], text: string): number {
 
 /** In Base64 and in hex, which are long enough to stand for themselves. */
 function encodedHitsOf(pins: string[], text: string): string[] {
-  return pins.filter((pin) => ['base64', 'hex'].some((form) => text.includes(Buffer.from(pin).toString(form as 'hex'))));
+  return pins.filter((pin) =>
+    ['base64', 'hex'].some((form) => text.includes(Buffer.from(pin).toString(form as 'hex'))),
+  );
 }
 
 for (const provider of ['a sealed file', 'an HSM'] as const) {
@@ -336,7 +408,11 @@ for (const provider of ['a sealed file', 'an HSM'] as const) {
       const installation = install({ after: (work) => after(work) }, { env: soft?.env ?? {} });
       mkdirSync(join(installation.scratch, 'shares'), { recursive: true });
       remains = await drive(installation);
-      assert.ok(remains.secrets.size > 80 && remains.heap.length > 1_000_000 && (remains.texts.get('the log')?.length ?? 0) > 10_000);
+      assert.ok(
+        remains.secrets.size > 80 &&
+          remains.heap.length > 1_000_000 &&
+          (remains.texts.get('the log')?.length ?? 0) > 10_000,
+      );
       t.diagnostic(
         `${remains.secrets.size} secrets, ${remains.texts.size} texts, ${remains.files.size} files, ${remains.heap.length} characters of heap`,
       );
@@ -372,7 +448,9 @@ for (const provider of ['a sealed file', 'an HSM'] as const) {
     });
 
     test('no CVV is the value of a member or a column', () => {
-      const cvvs = cards.map(({ pan }) => cardVerificationValue(Buffer.from(SANDBOX_CVK, 'hex'), pan, EXPIRY_YYMM, '000'));
+      const cvvs = cards.map(({ pan }) =>
+        cardVerificationValue(Buffer.from(SANDBOX_CVK, 'hex'), pan, EXPIRY_YYMM, '000'),
+      );
       const anything = /"(ms|status|content-length|seq|version|time|pid)":"?[0-9.]+"?/g;
       for (const [place, text] of remains.texts)
         assert.doesNotMatch(text.replaceAll(anything, ''), new RegExp(`":"?(${cvvs.join('|')})["\\s,}\\]]`), place);
@@ -381,12 +459,17 @@ for (const provider of ['a sealed file', 'an HSM'] as const) {
     test('what else is on the heap is what SECURITY.md says', (t) => {
       const look = searchFor(new Map([...remains.secrets].map(([what, value]) => [what, Buffer.from(value)])));
       const kinds = new Set(
-        look(Buffer.from(remains.heap, 'utf8')).map((what) => what.replace(/ \d+$/, '').replace(/^(the (secret|PAN)) of .*/, '$1')),
+        look(Buffer.from(remains.heap, 'utf8')).map((what) =>
+          what.replace(/ \d+$/, '').replace(/^(the (secret|PAN)) of .*/, '$1'),
+        ),
       );
       t.diagnostic(`on the heap: ${[...kinds].sort().join('; ')}`);
       const told =
-        /<!-- on the heap: (.*) -->/.exec(readFileSync(new URL('../../SECURITY.md', import.meta.url), 'utf8'))?.[1]?.split('; ') ?? [];
-      for (const kind of kinds) assert.ok(told.includes(kind), `SECURITY.md does not say that ${kind} stays on the heap`);
+        /<!-- on the heap: (.*) -->/
+          .exec(readFileSync(new URL('../../SECURITY.md', import.meta.url), 'utf8'))?.[1]
+          ?.split('; ') ?? [];
+      for (const kind of kinds)
+        assert.ok(told.includes(kind), `SECURITY.md does not say that ${kind} stays on the heap`);
     });
   });
 }

@@ -1,13 +1,15 @@
 import assert from 'node:assert/strict';
 import { createDecipheriv } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
+import { importedCardOf } from '../src/api/imported-card.ts';
 import { importCard } from '../src/cards/import-card.ts';
-import { importedCardOf } from '../src/cards/imported-card.ts';
-import type { Database, Queryable } from '../src/db/database.ts';
-import { createIssuer } from '../src/issuer/administer.ts';
-import { changeMerchant } from '../src/merchants/administer.ts';
-import { changeOffer, createBin } from '../src/products/administer.ts';
-import { playTurn } from '../src/sandbox/play-issuer.ts';
+import type { Database } from '../src/db/database.ts';
+import type { Queryable } from '../src/db/queryable.ts';
+import { createIssuer } from '../src/issuers/create-issuer.ts';
+import { updateMerchant } from '../src/merchants/update-merchant.ts';
+import { createBin } from '../src/products/create-bin.ts';
+import { setProductOffered } from '../src/products/set-offered.ts';
+import { simulateTurn } from '../src/sandbox/simulated-issuer.ts';
 import { sandboxPan } from '../src/sandbox/world.ts';
 import { type IssuerHost, issuerOf } from './support/issuer.ts';
 import { SANDBOX_SECRET, seal } from './support/sandbox.ts';
@@ -46,14 +48,16 @@ const virtual = (uniqueNo: string, more = {}) => ({
   card_type: 'Virtual',
   ...more,
 });
-const physical = (uniqueNo: string, more = {}) => virtual(uniqueNo, { card_type: 'Physical', address_info: ADDRESS, ...more });
+const physical = (uniqueNo: string, more = {}) =>
+  virtual(uniqueNo, { card_type: 'Physical', address_info: ADDRESS, ...more });
 const apply = (body: object): Promise<Answer> => merchant.call('POST', '/card/apply', body);
 async function applied(body: object): Promise<string> {
   const answer = await apply(body);
   assert.equal(answer.code, 0, answer.text);
   return (answer.data as { card_no: string }).card_no;
 }
-const detail = async (cardNo: string, as = merchant) => (await as.call('GET', `/card/${cardNo}/detail`)).data as Record<string, unknown>;
+const detail = async (cardNo: string, as = merchant) =>
+  (await as.call('GET', `/card/${cardNo}/detail`)).data as Record<string, unknown>;
 const actionsOf = async (cardNo: string) => (await intactChain(platform.db, cardNo)).map(({ action }) => action);
 const issuerCall = (path: string, body: object) => issuer.call('POST', path, body);
 
@@ -85,7 +89,10 @@ describe('an application for a card', () => {
     assert.equal((await apply(physical('again-1'))).text, first.text);
     assert.equal((await apply(physical('again-1', { package_no: '' }))).text, first.text, 'an empty field is none');
     const reordered = Object.fromEntries(Object.entries(ADDRESS).reverse());
-    assert.equal((await apply(physical('again-1', { address_info: { ...reordered, address_line2: '' } }))).text, first.text);
+    assert.equal(
+      (await apply(physical('again-1', { address_info: { ...reordered, address_line2: '' } }))).text,
+      first.text,
+    );
     for (const other of [
       virtual('again-1'),
       physical('again-1', { cardholder_no: 'U202605220002' }),
@@ -93,17 +100,20 @@ describe('an application for a card', () => {
       physical('again-1', { card_bin_no: 'B000' }),
     ])
       assert.equal((await apply(other)).code, 4002);
-    const [[count] = [0]] = await platform.db.query<[number]>('count', "select count(*) from cards where card_unique_no = 'again-1'");
+    const [[count] = [0]] = await platform.db.tuples<[number]>(
+      'count',
+      "select count(*) from cards where card_unique_no = 'again-1'",
+    );
     assert.equal(count, 1);
   });
 
   test('repeated is answered so even when the product is no longer offered', async () => {
     const first = await apply(virtual('gone-1'));
     const operator = { db: platform.db, now: Date.now };
-    await changeOffer(operator, 'card_bins', 'B202605220001', false);
+    await setProductOffered(operator, { product: 'bin', number: 'B202605220001', offered: false });
     assert.equal((await apply(virtual('gone-1'))).text, first.text);
     assert.equal((await apply(virtual('gone-2'))).code, 4004);
-    await changeOffer(operator, 'card_bins', 'B202605220001', true);
+    await setProductOffered(operator, { product: 'bin', number: 'B202605220001', offered: true });
     assert.equal((await apply(virtual('gone-2'))).code, 0);
   });
 
@@ -118,7 +128,11 @@ describe('an application for a card', () => {
     const theirs = await other.call('POST', '/card/apply', virtual('shared-1', { cardholder_no: 'U202605220003' }));
     assert.equal(theirs.code, 0);
     assert.notEqual((theirs.data as { card_no: string }).card_no, mine);
-    assert.equal((await other.call('POST', '/card/apply', virtual('shared-2'))).code, 2002, "another merchant's cardholder");
+    assert.equal(
+      (await other.call('POST', '/card/apply', virtual('shared-2'))).code,
+      2002,
+      "another merchant's cardholder",
+    );
   });
 
   test('needs an approved cardholder', async () => {
@@ -126,23 +140,40 @@ describe('an application for a card', () => {
       const body = { cardholder_unique_no: `of-${token}`, sumsub_share_token: token };
       return ((await merchant.call('POST', '/cardholder/apply', body)).data as { cardholder_no: string }).cardholder_no;
     };
-    const [pending, rejected, approved] = [await cardholder('pending-1'), await cardholder('reject-1'), await cardholder('approve-1')];
+    const [pending, rejected, approved] = [
+      await cardholder('pending-1'),
+      await cardholder('reject-1'),
+      await cardholder('approve-1'),
+    ];
     const code = async (cardholder_no: string) => (await apply(virtual(`of-${cardholder_no}`, { cardholder_no }))).code;
     assert.equal(await code(approved), 2004, 'not yet');
     platform.clock.now += 1_000;
-    await playTurn(platform.services);
-    assert.deepEqual([await code(pending), await code(rejected), await code(approved), await code('U000')], [2004, 2005, 0, 2002]);
+    await simulateTurn(platform.services);
+    assert.deepEqual(
+      [await code(pending), await code(rejected), await code(approved), await code('U000')],
+      [2004, 2005, 0, 2002],
+    );
   });
 
   const refusals: [what: string, code: number, msg: string | undefined, body: object][] = [
     ['neither BIN nor package', 1004, 'card_bin_no invalid parameter', virtual('r', { card_bin_no: '' })],
-    ["the other mode's package", 1012, 'Merchant integration mode not supported', virtual('r', { card_bin_no: '', package_no: 'P1' })],
+    [
+      "the other mode's package",
+      1012,
+      'Merchant integration mode not supported',
+      virtual('r', { card_bin_no: '', package_no: 'P1' }),
+    ],
     ['both', 1012, undefined, virtual('r', { package_no: 'P202605220001' })],
     ['a BIN that is none', 4004, 'Card product does not exist', virtual('r', { card_bin_no: 'B000' })],
     ['no unique number', 1004, 'card_unique_no invalid parameter', virtual('')],
     ['a unique number of 65 characters', 1004, 'card_unique_no invalid parameter', virtual('x'.repeat(65))],
     ['another card type', 1004, 'card_type invalid parameter', virtual('r', { card_type: 'virtual' })],
-    ['a physical card without an address', 1004, 'address_info invalid parameter', physical('r', { address_info: undefined })],
+    [
+      'a physical card without an address',
+      1004,
+      'address_info invalid parameter',
+      physical('r', { address_info: undefined }),
+    ],
   ];
   for (const [what, code, msg, body] of refusals) {
     test(`is refused with ${code} for ${what}`, async () => {
@@ -181,28 +212,41 @@ describe('the address of an application', () => {
     for (const field of ['first_name', 'state', 'city', 'address_line1', 'address_line2'])
       assert.equal(await judged({ [field]: '深圳' }), `2008 address_info.${field} only supports English input`);
     assert.equal(await judged({ city: 'Zürich' }), '2008 address_info.city only supports English input');
-    assert.match(String(await judged({ address_line1: 'Road <1>' })), /^2007 address_info\.address_line1 Please use English letters/);
+    assert.match(
+      String(await judged({ address_line1: 'Road <1>' })),
+      /^2007 address_info\.address_line1 Please use English letters/,
+    );
     assert.equal(await judged({ last_name: 'R2D2' }), '1004 address_info.last_name invalid parameter');
   });
 
   test('has a country, a postal code of its form, and a phone number that can be', async () => {
     assert.equal(await judged({ country: 'cn' }), '1004 address_info.country invalid parameter');
     assert.equal(await judged({ country: 'XX' }), '2009 address_info.country Country is not supported');
-    assert.match(String(await judged({ postal_code: '5180' })), /^2010 address_info\.postal_code The postal code does not match/);
+    assert.match(
+      String(await judged({ postal_code: '5180' })),
+      /^2010 address_info\.postal_code The postal code does not match/,
+    );
     assert.equal(await judged({ country: 'US', postal_code: '94105-1234', phone_code: '1', phone: '4155550123' }), 0);
     assert.equal(await judged({ country: 'HK', postal_code: '0000' }), 0, 'a country without postal codes');
     assert.equal(await judged({ phone_code: '+86' }), '1004 address_info.phone_code invalid parameter');
     assert.equal(await judged({ phone_code: '999' }), '4010 address_info.phone_code Dialling code is not supported');
     assert.equal(await judged({ phone: '12' }), '1004 address_info.phone invalid parameter');
     assert.equal(await judged({ phone: '138 0013 8000' }), '1004 address_info.phone invalid parameter');
-    const chinese = await merchant.call('POST', '/card/apply', physical('zh-1', { address_info: { ...ADDRESS, city: '深圳' } }), {
-      language: 'zh_CN',
-    });
+    const chinese = await merchant.call(
+      'POST',
+      '/card/apply',
+      physical('zh-1', { address_info: { ...ADDRESS, city: '深圳' } }),
+      {
+        language: 'zh_CN',
+      },
+    );
     assert.equal(chinese.msg, 'address_info.city 仅支持英文输入');
   });
 
   test('is read by the issuer, and by nobody who reads the database', async () => {
-    const cardNo = await applied(physical('secret-1', { address_info: { ...ADDRESS, address_line1: 'Unmistakable Lane 77' } }));
+    const cardNo = await applied(
+      physical('secret-1', { address_info: { ...ADDRESS, address_line1: 'Unmistakable Lane 77' } }),
+    );
     let found: { address_info?: object } | undefined;
     for (let after = ''; found === undefined; ) {
       const page = await issuer.call('GET', `/card/pending${after && `?after=${after}`}`);
@@ -212,12 +256,14 @@ describe('the address of an application', () => {
       after = list.at(-1)!.card_no;
     }
     assert.deepEqual(found?.address_info, { ...ADDRESS, address_line1: 'Unmistakable Lane 77' });
-    const [[text] = ['']] = await platform.db.query<[string]>(
+    const [[text] = ['']] = await platform.db.tuples<[string]>(
       'raw',
       'select card_applications::text from card_applications where card_no = $1',
       [cardNo],
     );
-    assert.ok(text.includes(cardNo) && !Buffer.from(text.match(/\\x([0-9a-f]+)/)?.[1] ?? '', 'hex').includes('Unmistakable'));
+    assert.ok(
+      text.includes(cardNo) && !Buffer.from(text.match(/\\x([0-9a-f]+)/)?.[1] ?? '', 'hex').includes('Unmistakable'),
+    );
   });
 });
 
@@ -257,7 +303,12 @@ describe('the issuer', () => {
     assert.equal((await issuerCall('/card/issued', { card_no: cardNo, pan: '9999991234567893' })).code, 4005);
     assert.equal((await issuerCall('/card/issued', { card_no: cardNo, expiry: '3001' })).code, 4005);
     // Who is told PAN and CVV2 again is on record, as with private/info.
-    assert.deepEqual(await actionsOf(cardNo), ['card_applied', 'card_issued', 'card_private_read', 'card_private_read']);
+    assert.deepEqual(await actionsOf(cardNo), [
+      'card_applied',
+      'card_issued',
+      'card_private_read',
+      'card_private_read',
+    ]);
   });
 
   const bad: [what: string, code: number, msg: string, more: object][] = [
@@ -279,7 +330,9 @@ describe('the issuer', () => {
 
   test('of one PAN for twenty cards at once gives it to one', async () => {
     const numbers = await Promise.all(Array.from({ length: 20 }, (_, i) => applied(virtual(`race-${i}`))));
-    const answers = await Promise.all(numbers.map((card_no) => issuerCall('/card/issued', { card_no, pan: sandboxPan(7_001) })));
+    const answers = await Promise.all(
+      numbers.map((card_no) => issuerCall('/card/issued', { card_no, pan: sandboxPan(7_001) })),
+    );
     assert.deepEqual(
       [0, 5005].map((code) => answers.filter((answer) => answer.code === code).length),
       [1, 19],
@@ -288,14 +341,24 @@ describe('the issuer', () => {
 
   test('of a BIN that is nearly used up gives all that is free, at once, and 5006 to the others', async () => {
     const operator = { db: platform.db, now: Date.now };
-    const bin = { issuerNo: 'I202605220001', bin: '98765432101', panDigits: 13, organization: 'Small', currencies: ['USD'] };
+    const bin = {
+      issuerNo: 'I202605220001',
+      bin: '98765432101',
+      panDigits: 13,
+      organization: 'Small',
+      currencies: ['USD'],
+    };
     const card_bin_no = await createBin(operator, { ...bin, cardTypes: ['Virtual'] });
-    const numbers = await Promise.all(Array.from({ length: 13 }, (_, i) => applied(virtual(`small-${i}`, { card_bin_no }))));
+    const numbers = await Promise.all(
+      Array.from({ length: 13 }, (_, i) => applied(virtual(`small-${i}`, { card_bin_no }))),
+    );
     const codes = new Map<string, number>();
     for (let turn = 0; turn < 5; turn++)
-      await Promise.all(numbers.map(async (card_no) => codes.set(card_no, (await issuerCall('/card/issued', { card_no })).code)));
+      await Promise.all(
+        numbers.map(async (card_no) => codes.set(card_no, (await issuerCall('/card/issued', { card_no })).code)),
+      );
     assert.deepEqual([...codes.values()].sort(), [...Array.from({ length: 10 }, () => 0), 5006, 5006, 5006]);
-    await changeOffer(operator, 'card_bins', card_bin_no, false);
+    await setProductOffered(operator, { product: 'bin', number: card_bin_no, offered: false });
     assert.deepEqual(
       platform.logLines.filter((line) => line.includes('unexpected fault')),
       [],
@@ -323,9 +386,10 @@ describe('the issuer', () => {
   });
 
   test('freezes a card that the merchant then cannot unfreeze, and tells why', async () => {
-    await changeMerchant({ db: platform.db, now: Date.now }, 'M202605220001', { callbackUrl: 'http://127.0.0.1:9/' });
+    await updateMerchant({ db: platform.db, now: Date.now }, 'M202605220001', { callbackUrl: 'http://127.0.0.1:9/' });
     const cardNo = 'C202605220001';
-    const update = async (status: string) => (await merchant.call('POST', '/card/status/update', { card_no: cardNo, status })).code;
+    const update = async (status: string) =>
+      (await merchant.call('POST', '/card/status/update', { card_no: cardNo, status })).code;
     const asIssuer = async (status: string) => {
       const { code, data } = await issuerCall('/card/status', { card_no: cardNo, status, reason: 'Fraud' });
       return code === 0 ? (data as { status: string }).status : code;
@@ -349,11 +413,15 @@ describe('the issuer', () => {
       assert.equal(await asIssuer('Activated'), 4005);
       assert.equal(await update('Activated'), 0);
     }
-    const events = await platform.db.query<[string]>('told', `select data from callback_events where card_no = $1 order by event_id`, [
-      cardNo,
-    ]);
+    const events = await platform.db.tuples<[string]>(
+      'told',
+      `select data from callback_events where card_no = $1 order by event_id`,
+      [cardNo],
+    );
     assert.deepEqual(
-      events.map(([data]) => JSON.parse(data)).map(({ before_status, after_status, reason }) => [before_status, after_status, reason]),
+      events
+        .map(([data]) => JSON.parse(data))
+        .map(({ before_status, after_status, reason }) => [before_status, after_status, reason]),
       [
         ['Activated', 'Frozen', 'Fraud'],
         ['Frozen', 'Activated', 'Fraud'],
@@ -368,7 +436,11 @@ describe('the issuer', () => {
 
   test('cannot touch cards under the BIN of another issuer of the same merchant', async () => {
     const operator = { db: platform.db, now: Date.now };
-    const { secret } = await createIssuer(operator, { name: 'Second', merchants: ['M202605220001'], ipAllowlist: ['127.0.0.1'] });
+    const { secret } = await createIssuer(operator, {
+      name: 'Second',
+      merchants: ['M202605220001'],
+      ipAllowlist: ['127.0.0.1'],
+    });
     const second = issuerOf(platform, secret.expose());
     for (const status of ['Frozen', 'Delete'])
       assert.equal((await second.call('POST', '/card/status', { card_no: 'C202605220001', status })).code, 4001);
@@ -376,7 +448,10 @@ describe('the issuer', () => {
     assert.equal((await second.call('POST', '/card/issued', { card_no: pending })).code, 4001);
     assert.equal((await second.call('POST', '/card/failed', { card_no: pending, reason: 'no' })).code, 4001);
     assert.deepEqual(((await second.call('GET', '/card/pending')).data as { list: object[] }).list, []);
-    assert.deepEqual([(await detail('C202605220001')).status, (await detail(pending)).status], ['Activated', 'Pending']);
+    assert.deepEqual(
+      [(await detail('C202605220001')).status, (await detail(pending)).status],
+      ['Activated', 'Pending'],
+    );
   });
 
   test('deletes a card', async () => {
@@ -422,7 +497,7 @@ describe('bringing in a card that is out already', () => {
       ...db,
       query: (name: string, text: string, given: unknown[] = []) => {
         values.push(JSON.stringify(given.map((one) => (Buffer.isBuffer(one) ? one.toString('latin1') : one))));
-        return db.query(name, text, given);
+        return db.query(name, text, given) as never;
       },
     });
     const db = {
@@ -433,7 +508,11 @@ describe('bringing in a card that is out already', () => {
       ...importedCardOf(card({ card_no: 'C-old-quiet', card_unique_no: 'old-quiet', pan }) as never),
       cardholderUniqueNo: 'old-quiet',
     };
-    assert.equal((await importCard({ ...platform.services, db: db as Database }, 1, 1, one, 'operator')).added, true);
+    assert.equal(
+      (await importCard({ ...platform.services, db: db as Database }, { issuerId: 1, merchantId: 1 }, one, 'operator'))
+        .added,
+      true,
+    );
     assert.ok(values.length > 5);
     assert.ok(!values.some((text) => text.includes(pan)));
   });
@@ -472,11 +551,21 @@ describe('bringing in a card that is out already', () => {
 
   test('keeps a frozen one under its freeze: the issuer’s, or the merchant’s if it says so', async () => {
     const frozen = { status: 'Frozen', cardholder_unique_no: undefined, cardholder_no: 'U202605220001' };
-    const unfreeze = async (card_no: string) => (await merchant.call('POST', '/card/status/update', { card_no, status: 'Activated' })).code;
-    assert.equal((await bring({ ...frozen, card_no: 'C-ice-1', card_unique_no: 'ice-1', pan: sandboxPan(7_101) })).code, 0);
+    const unfreeze = async (card_no: string) =>
+      (await merchant.call('POST', '/card/status/update', { card_no, status: 'Activated' })).code;
+    assert.equal(
+      (await bring({ ...frozen, card_no: 'C-ice-1', card_unique_no: 'ice-1', pan: sandboxPan(7_101) })).code,
+      0,
+    );
     assert.equal(await unfreeze('C-ice-1'), 4005);
     assert.equal((await issuerCall('/card/status', { card_no: 'C-ice-1', status: 'Activated' })).code, 0);
-    const theirs = { ...frozen, frozen_by: 'merchant', card_no: 'C-ice-2', card_unique_no: 'ice-2', pan: sandboxPan(7_102) };
+    const theirs = {
+      ...frozen,
+      frozen_by: 'merchant',
+      card_no: 'C-ice-2',
+      card_unique_no: 'ice-2',
+      pan: sandboxPan(7_102),
+    };
     assert.equal((await bring(theirs)).code, 0);
     assert.equal(await unfreeze('C-ice-2'), 0);
   });
@@ -488,8 +577,9 @@ describe('bringing in a card that is out already', () => {
     };
     const [waiting, rejected] = [await holder('pending-i'), await holder('reject-i')];
     platform.clock.now += 1_000;
-    await playTurn(platform.services);
-    const code = async (more: object) => (await bring({ card_no: 'C-no-1', card_unique_no: 'no-1', pan: sandboxPan(7_103), ...more })).code;
+    await simulateTurn(platform.services);
+    const code = async (more: object) =>
+      (await bring({ card_no: 'C-no-1', card_unique_no: 'no-1', pan: sandboxPan(7_103), ...more })).code;
     assert.equal(await code({ cardholder_unique_no: undefined, cardholder_no: waiting }), 2004);
     assert.equal(await code({ cardholder_unique_no: 'import-reject-i' }), 2005);
     assert.equal(await code({ cardholder_unique_no: undefined, cardholder_no: rejected }), 2005);
@@ -552,7 +642,7 @@ describe('a client access token', () => {
     assert.match(client_access_token, /^ct_[\w-]{43}$/);
     assert.equal(expires_in, 300);
     assert.notEqual(one.text, two.text);
-    const rows = await platform.db.query<[string]>('tokens', 'select client_tokens::text from client_tokens');
+    const rows = await platform.db.tuples<[string]>('tokens', 'select client_tokens::text from client_tokens');
     assert.equal(rows.length, 2);
     assert.ok(!rows.flat().join().includes(client_access_token));
   });
@@ -586,14 +676,21 @@ describe('products', () => {
     ]);
     const count = async (body: object) =>
       ((await merchant.call('POST', '/card/support/bins', body)).data as { list: object[] }).list.length;
-    assert.deepEqual([await count({ card_bin_no: 'B000' }), await count({ card_bin_no: '' }), await count({ page: 1 })], [0, 1, 0]);
+    assert.deepEqual(
+      [await count({ card_bin_no: 'B000' }), await count({ card_bin_no: '' }), await count({ page: 1 })],
+      [0, 1, 0],
+    );
     assert.equal((await creditMerchant.call('POST', '/card/support/bins', {})).code, 1012);
   });
 
   test('are packages for the other, which a card then tells of', async () => {
     assert.equal((await merchant.call('POST', '/card/package/list', {})).code, 1012);
     const list = async (body: object) =>
-      ((await creditMerchant.call('POST', '/card/package/list', body)).data as { list: { package_no: string; fee_detail: object }[] }).list;
+      (
+        (await creditMerchant.call('POST', '/card/package/list', body)).data as {
+          list: { package_no: string; fee_detail: object }[];
+        }
+      ).list;
     const numbers = async (body: object) => (await list(body)).map(({ package_no }) => package_no);
     assert.deepEqual(await numbers({}), ['P202605220001', 'P202605220002']);
     assert.deepEqual(await numbers({ type: 'Physical' }), ['P202605220002']);
@@ -601,15 +698,24 @@ describe('products', () => {
     const [one] = await list({ package_no: 'P202605220001' });
     assert.equal(Object.keys(one!.fee_detail).length, 22);
 
-    const body = { package_no: 'P202605220001', cardholder_no: 'U202605220004', card_unique_no: 'by-package', card_type: 'Virtual' };
+    const body = {
+      package_no: 'P202605220001',
+      cardholder_no: 'U202605220004',
+      card_unique_no: 'by-package',
+      card_type: 'Virtual',
+    };
     const answer = await creditMerchant.call('POST', '/card/apply', body);
     assert.equal(answer.code, 0, answer.text);
     assert.equal((await creditMerchant.call('POST', '/card/apply', body)).text, answer.text);
     const { card_no } = answer.data as { card_no: string };
     const { package_name_en, package_name_cn, fee_detail, card_name } = await detail(card_no, creditMerchant);
-    assert.deepEqual([package_name_en, package_name_cn, card_name], ['Sandbox virtual card', '沙盒虚拟卡', 'Sandbox virtual card']);
+    assert.deepEqual(
+      [package_name_en, package_name_cn, card_name],
+      ['Sandbox virtual card', '沙盒虚拟卡', 'Sandbox virtual card'],
+    );
     assert.deepEqual(fee_detail, one!.fee_detail);
-    const code = async (more: object) => (await creditMerchant.call('POST', '/card/apply', { ...body, card_unique_no: 'r', ...more })).code;
+    const code = async (more: object) =>
+      (await creditMerchant.call('POST', '/card/apply', { ...body, card_unique_no: 'r', ...more })).code;
     assert.equal(await code({ card_type: 'Physical', address_info: ADDRESS }), 4006);
     assert.equal(await code({ package_no: 'P000' }), 4004);
     assert.equal(await code({ package_no: '', card_bin_no: 'B202605220001' }), 1012);
@@ -624,16 +730,23 @@ describe("the sandbox's issuer", () => {
       await applied(physical('fail-1')),
       await applied(physical('pending-1')),
     ];
-    const all = async () => [(await detail(issued)).status, (await detail(failed)).status, (await detail(pending)).status];
+    const all = async () => [
+      (await detail(issued)).status,
+      (await detail(failed)).status,
+      (await detail(pending)).status,
+    ];
     platform.clock.now += 999;
-    await playTurn(platform.services);
+    await simulateTurn(platform.services);
     assert.deepEqual(await all(), ['Pending', 'Pending', 'Pending']);
     platform.clock.now += 1;
-    await playTurn(platform.services);
-    await playTurn(platform.services);
+    await simulateTurn(platform.services);
+    await simulateTurn(platform.services);
     assert.deepEqual(await all(), ['Activated', 'Fail', 'Pending']);
     const list = await merchant.call('POST', '/card/list', { ...RANGE, card_no: failed });
     assert.equal((list.data as { list: { card_last_no: string }[] }).list[0]?.card_last_no, '');
-    assert.equal((await merchant.call('POST', '/card/status/update', { card_no: pending, status: 'Delete' })).code, 4005);
+    assert.equal(
+      (await merchant.call('POST', '/card/status/update', { card_no: pending, status: 'Delete' })).code,
+      4005,
+    );
   });
 });

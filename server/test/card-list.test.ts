@@ -1,6 +1,13 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { type Answer, type Headers, type Merchant, merchantOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
+import {
+  type Answer,
+  type Headers,
+  type Merchant,
+  merchantOf,
+  startPlatform,
+  type TestPlatform,
+} from './support/test-platform.ts';
 
 const MAY = { start_time: '2026-05-01', end_time: '2026-06-30' };
 /** 250 cards, three an hour from 2026-04-01 00:00 UTC on; three cards share an instant, so that order needs a second key. */
@@ -17,7 +24,7 @@ let merchant: Merchant;
 before(async () => {
   platform = await startPlatform();
   merchant = merchantOf(platform);
-  await platform.db.query(
+  await platform.db.tuples(
     'many-cards',
     `insert into cards (merchant_id, card_no, card_unique_no, cardholder_no, card_type, status, created_at)
      select 1, 'L' || lpad(i::text, 4, '0'), 'mine-' || i, case when i % 2 = 0 then 'U202605220001' else 'U202605220002' end, 'Virtual', 'Pending',
@@ -27,7 +34,8 @@ before(async () => {
 });
 after(() => platform.close());
 
-const list = (body: object, headers: Headers = {}): Promise<Answer> => merchant.call('POST', '/card/list', body, headers);
+const list = (body: object, headers: Headers = {}): Promise<Answer> =>
+  merchant.call('POST', '/card/list', body, headers);
 
 async function itemsOf(body: object, headers: Headers = {}): Promise<Item[]> {
   const { code, msg, data } = await list(body, headers);
@@ -62,7 +70,8 @@ test('pages are ten long unless asked otherwise, go from newest to oldest, and n
 });
 
 test('filters narrow the list, empty ones do not, and those of other merchants find nothing', async () => {
-  const numbers = async (filter: object) => (await itemsOf({ ...MAY, size: 100, ...filter })).map(({ card_no }) => card_no);
+  const numbers = async (filter: object) =>
+    (await itemsOf({ ...MAY, size: 100, ...filter })).map(({ card_no }) => card_no);
   assert.deepEqual(await numbers({ card_unique_no: 'unique-C202605220002' }), ['C202605220002']);
   assert.deepEqual(await numbers({ cardholder_no: 'U202605220002' }), ['C202605220005']);
   assert.equal((await numbers({ card_no: '', card_unique_no: '', cardholder_no: '' })).length, 5);

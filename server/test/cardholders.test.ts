@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { playTurn } from '../src/sandbox/play-issuer.ts';
+import { simulateTurn } from '../src/sandbox/simulated-issuer.ts';
 import { type IssuerHost, issuerOf } from './support/issuer.ts';
 import { intactChain } from './support/stored-pin.ts';
 import { type Answer, type Merchant, merchantOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
@@ -35,7 +35,7 @@ const actionsOf = async (cardholderNo: string) =>
 /** Lets the sandbox's verifier come to its verdicts. */
 async function letSandboxDecide(): Promise<void> {
   platform.clock.now += 1_000;
-  await playTurn(platform.services);
+  await simulateTurn(platform.services);
 }
 
 describe('an application of a cardholder', () => {
@@ -67,7 +67,10 @@ describe('an application of a cardholder', () => {
   test('of the same unique number by another merchant is another cardholder, which each sees alone', async () => {
     const mine = numberIn(await apply('shared-1', 'pending-1'));
     const other = merchantOf(platform, 'other_api_key');
-    const answer = await other.call('POST', '/cardholder/apply', { cardholder_unique_no: 'shared-1', sumsub_share_token: 'pending-1' });
+    const answer = await other.call('POST', '/cardholder/apply', {
+      cardholder_unique_no: 'shared-1',
+      sumsub_share_token: 'pending-1',
+    });
     assert.notEqual(numberIn(answer), mine);
     const theirs = await info(numberIn(answer));
     assert.equal(theirs.code, 2002);
@@ -99,11 +102,26 @@ describe('an application of a cardholder', () => {
 
   const refusals: [what: string, code: number, msg: string, body: object][] = [
     ['no unique number', 1004, 'cardholder_unique_no invalid parameter', { cardholder_unique_no: undefined }],
-    ['a unique number of 65 characters', 1004, 'cardholder_unique_no invalid parameter', { cardholder_unique_no: 'x'.repeat(65) }],
-    ['a unique number with a line break', 1004, 'cardholder_unique_no invalid parameter', { cardholder_unique_no: 'a\nb' }],
+    [
+      'a unique number of 65 characters',
+      1004,
+      'cardholder_unique_no invalid parameter',
+      { cardholder_unique_no: 'x'.repeat(65) },
+    ],
+    [
+      'a unique number with a line break',
+      1004,
+      'cardholder_unique_no invalid parameter',
+      { cardholder_unique_no: 'a\nb' },
+    ],
     ['no token', 1004, 'sumsub_share_token invalid parameter', { sumsub_share_token: undefined }],
     ['an empty token', 1004, 'sumsub_share_token invalid parameter', { sumsub_share_token: '' }],
-    ['a token that the sandbox does not know', 2006, 'Failed to retrieve cardholder KYC information', { sumsub_share_token: 'eyJ' }],
+    [
+      'a token that the sandbox does not know',
+      2006,
+      'Failed to retrieve cardholder KYC information',
+      { sumsub_share_token: 'eyJ' },
+    ],
   ];
   for (const [what, code, msg, body] of refusals) {
     test(`is refused with ${code} for ${what}`, async () => {
@@ -123,14 +141,14 @@ describe("the sandbox's verifier", () => {
     const rejected = numberIn(await apply('play-2', 'reject-anything'));
     const pending = numberIn(await apply('play-3', 'pending-anything'));
     const all = async () => [await statusOf(approved), await statusOf(rejected), await statusOf(pending)];
-    await playTurn(platform.services);
+    await simulateTurn(platform.services);
     assert.deepEqual(await all(), ['Pending', 'Pending', 'Pending']);
     platform.clock.now += 500;
-    await playTurn(platform.services);
+    await simulateTurn(platform.services);
     assert.deepEqual(await all(), ['In_progress', 'In_progress', 'Pending']);
     platform.clock.now += 500;
-    await playTurn(platform.services);
-    await playTurn(platform.services);
+    await simulateTurn(platform.services);
+    await simulateTurn(platform.services);
     assert.deepEqual(await all(), ['Approved', 'Rejected', 'Pending']);
   });
 });
@@ -155,8 +173,15 @@ describe("the issuer's verdict", () => {
     );
     assert.ok(found.every(({ merchant_no }) => merchant_no === 'M202605220001'));
     assert.equal((await issuer.call('GET', '/cardholder/pending?size=0')).msg, 'size invalid parameter');
-    const [begin, unknown] = [await issuer.call('GET', '/cardholder/pending'), await issuer.call('GET', '/cardholder/pending?after=U000')];
-    assert.equal(unknown.text, begin.text, 'a number that is none begins at the start, lest one think that nobody waits');
+    const [begin, unknown] = [
+      await issuer.call('GET', '/cardholder/pending'),
+      await issuer.call('GET', '/cardholder/pending?after=U000'),
+    ];
+    assert.equal(
+      unknown.text,
+      begin.text,
+      'a number that is none begins at the start, lest one think that nobody waits',
+    );
   });
 
   test('approves with what the verifier learned, and forgets the token', async () => {
@@ -174,13 +199,17 @@ describe("the issuer's verdict", () => {
       time: platform.clock.now,
       card_list: [],
     });
-    const [row] = await platform.db.query<[boolean, boolean]>(
+    const [row] = await platform.db.tuples<[boolean, boolean]>(
       'kept',
       'select share_token_wrapped is null, personal_wrapped is not null from cardholders where cardholder_no = $1',
       [cardholderNo],
     );
     assert.deepEqual(row, [true, true]);
-    assert.deepEqual(await actionsOf(cardholderNo), ['cardholder_applied', 'cardholder_verification_started', 'cardholder_approved']);
+    assert.deepEqual(await actionsOf(cardholderNo), [
+      'cardholder_applied',
+      'cardholder_verification_started',
+      'cardholder_approved',
+    ]);
   });
 
   test('rejects with a reason, which the merchant is told', async () => {
@@ -221,7 +250,10 @@ describe("the issuer's verdict", () => {
     await decide(rejected, 'Rejected', { reason: 'no' });
     assert.equal((await decide(rejected, 'Approved')).code, 2005);
     assert.equal((await decide('U000', 'Approved')).code, 2002);
-    assert.equal((await decide(rejected, 'Approved', { birth_date: '2026-02-30' })).msg, 'birth_date invalid parameter');
+    assert.equal(
+      (await decide(rejected, 'Approved', { birth_date: '2026-02-30' })).msg,
+      'birth_date invalid parameter',
+    );
     assert.equal((await actionsOf(cardholderNo)).length, 2);
   });
 
@@ -231,7 +263,11 @@ describe("the issuer's verdict", () => {
     assert.equal((await decide(cardholderNo, 'Rejected', { reason: 'no', time })).code, 0);
     platform.clock.now += 1;
     assert.equal(numberIn(await apply('verdict-7', 'pending-2', cardholderNo)), cardholderNo);
-    assert.equal((await decide(cardholderNo, 'Rejected', { reason: 'no', time })).code, 2004, 'the same once more, late');
+    assert.equal(
+      (await decide(cardholderNo, 'Rejected', { reason: 'no', time })).code,
+      2004,
+      'the same once more, late',
+    );
     assert.equal((await decide(cardholderNo, 'Approved', { time })).code, 2004);
     assert.equal(await statusOf(cardholderNo), 'Pending');
     assert.equal((await decide(cardholderNo, 'Approved', { time: platform.clock.now })).code, 0);
@@ -240,7 +276,9 @@ describe("the issuer's verdict", () => {
   test('of twenty at once is one', async () => {
     const cardholderNo = numberIn(await apply('verdict-5', 'pending-1'));
     const answers = await Promise.all(
-      Array.from({ length: 20 }, (_, i) => decide(cardholderNo, i % 2 === 0 ? 'Approved' : 'Rejected', { reason: 'no' })),
+      Array.from({ length: 20 }, (_, i) =>
+        decide(cardholderNo, i % 2 === 0 ? 'Approved' : 'Rejected', { reason: 'no' }),
+      ),
     );
     const codes = new Set(answers.map(({ code }) => code));
     assert.ok([2003, 2005].some((code) => codes.has(code)) && codes.has(0) && codes.size === 2);
@@ -260,13 +298,18 @@ describe('the list of cardholders', () => {
     assert.deepEqual(await list({}), ['U202605220002', 'U202605220001']);
     assert.deepEqual(await list({ size: 1, page: 1 }), ['U202605220001']);
     assert.deepEqual(await list({ end_time: '2026-05-22 07:59:59' }), []);
-    assert.deepEqual(await list({ end_time: '2026-05-22 00:00:01' }, { timezone: 'UTC' }), ['U202605220002', 'U202605220001']);
+    assert.deepEqual(await list({ end_time: '2026-05-22 00:00:01' }, { timezone: 'UTC' }), [
+      'U202605220002',
+      'U202605220001',
+    ]);
   });
 
   test('takes each filter, both, and empty ones for none', async () => {
     assert.deepEqual(await list({ cardholder_no: 'U202605220001' }), ['U202605220001']);
     assert.deepEqual(await list({ cardholder_unique_no: 'unique-U202605220002' }), ['U202605220002']);
-    assert.deepEqual(await list({ cardholder_no: 'U202605220001', cardholder_unique_no: 'unique-U202605220001' }), ['U202605220001']);
+    assert.deepEqual(await list({ cardholder_no: 'U202605220001', cardholder_unique_no: 'unique-U202605220001' }), [
+      'U202605220001',
+    ]);
     assert.deepEqual(await list({ cardholder_no: 'U202605220001', cardholder_unique_no: 'unique-U202605220002' }), []);
     assert.deepEqual(await list({ cardholder_no: '', cardholder_unique_no: '' }), ['U202605220002', 'U202605220001']);
     assert.deepEqual(await list({ cardholder_no: 'U202605220003' }), [], "another merchant's");

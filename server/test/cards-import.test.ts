@@ -39,9 +39,14 @@ function fileOf(lines: (object | string)[]): string {
   writeFileSync(path, lines.map((one) => `${typeof one === 'string' ? one : JSON.stringify(one)}\n`).join(''));
   return path;
 }
-const run = (path: string): Promise<Outcome> => installation.run(['cards', 'import', path, '--issuer', 'I202605220001']);
+const run = (path: string): Promise<Outcome> =>
+  installation.run(['cards', 'import', path, '--issuer', 'I202605220001']);
 async function countOf(pattern: string): Promise<number> {
-  const [[count] = [0]] = await platform.db.query<[number]>('count', 'select count(*) from cards where card_no like $1', [pattern]);
+  const [[count] = [0]] = await platform.db.tuples<[number]>(
+    'count',
+    'select count(*) from cards where card_no like $1',
+    [pattern],
+  );
   return count;
 }
 
@@ -49,12 +54,15 @@ test('a file of cards comes in while the platform serves, two cards to a cardhol
   const { status, stdout, stderr } = await run(fileOf(Array.from({ length: 300 }, (_, n) => line(n))));
   assert.equal(status, 0, stderr);
   assert.equal(stdout, '300 cards added, 0 were there already, 0 lines refused\n');
-  const [[cardholders] = [0]] = await platform.db.query<[number]>(
+  const [[cardholders] = [0]] = await platform.db.tuples<[number]>(
     'holders',
     "select count(*) from cardholders where cardholder_unique_no like 'old-holder-%'",
   );
   assert.equal(cardholders, 150);
-  const [[cardholderNo] = ['']] = await platform.db.query<[string]>('holder', "select cardholder_no from cards where card_no = 'C-old-7'");
+  const [[cardholderNo] = ['']] = await platform.db.tuples<[string]>(
+    'holder',
+    "select cardholder_no from cards where card_no = 'C-old-7'",
+  );
   assert.equal((await remoteMerchant(server.url).setPin('142536', { cardNo: 'C-old-7', cardholderNo })).code, 0);
   assert.deepEqual(
     (await intactChain(platform.db, 'C-old-7')).map(({ action }) => action),
@@ -83,11 +91,11 @@ test('a bad line is named by its number and its fault, tells nothing of what sta
     '2 cards added, 0 were there already, 9 lines refused',
     'line 11: Card unique number was used with another application',
     'line 12: email invalid parameter',
-    'line 2: it is no JSON',
+    'line 2: it is not JSON',
     'line 3: pan invalid parameter',
     'line 4: pan invalid parameter',
     'line 6: status invalid parameter',
-    'line 7: merchant_no is none of the issuer',
+    'line 7: merchant_no is not a merchant of the issuer',
     'line 8: PAN is in use',
     'line 9: expiry invalid parameter',
   ]);
@@ -130,7 +138,11 @@ test('after a rotation of the fingerprint key a PAN is known under its old finge
   assert.equal(rotated.status, 0, rotated.stderr);
   assert.ok(await taken(), 'under the version before');
   assert.equal((await run(fileOf([line(20_001)]))).status, 0);
-  assert.match((await run(fileOf([line(20_002, { pan: sandboxPan(100_000 + 20_001) })]))).stdout, /PAN is in use/, 'under the new one');
+  assert.match(
+    (await run(fileOf([line(20_002, { pan: sandboxPan(100_000 + 20_001) })]))).stdout,
+    /PAN is in use/,
+    'under the new one',
+  );
   const moved = await installation.run(['keys', 'rewrap']);
   assert.equal(moved.status, 0, moved.stderr);
   assert.ok(await taken(), 'and when all are moved');
@@ -148,11 +160,28 @@ test('operators make BINs and packages; what they take out of the offer nobody g
     assert.match(stderr, words);
   };
   const binNo = (
-    await succeeds(['bin', 'create', '--issuer', 'I202605220001', '--bin', '9888888', '--organization', 'Test', '--types', 'Virtual'])
+    await succeeds([
+      'bin',
+      'create',
+      '--issuer',
+      'I202605220001',
+      '--bin',
+      '9888888',
+      '--organization',
+      'Test',
+      '--types',
+      'Virtual',
+    ])
   ).trim();
   assert.match(await succeeds(['bin', 'list']), new RegExp(`${binNo} +I202605220001 +9888888 +Test +Virtual +Enabled`));
   const sheet = join(installation.scratch, 'package.json');
-  const content = { package_no: 'P-1', card_bin_no: binNo, package_type: 'Virtual', package_en_name: 'One', package_cn_name: '一' };
+  const content = {
+    package_no: 'P-1',
+    card_bin_no: binNo,
+    package_type: 'Virtual',
+    package_en_name: 'One',
+    package_cn_name: '一',
+  };
   writeFileSync(sheet, JSON.stringify(content));
   assert.equal(await succeeds(['package', 'create', sheet]), 'P-1\n');
   const packages = async () => {
@@ -174,11 +203,17 @@ test('operators make BINs and packages; what they take out of the offer nobody g
   for (const digits of ['988888888', '9888888', '988888'])
     await refuses(
       ['bin', 'create', '--issuer', other, '--bin', digits, '--organization', 'x'],
-      /within, or around, one of issuer I202605220001/,
+      /overlaps with one of issuer I202605220001/,
     );
   await succeeds(['bin', 'create', '--issuer', other, '--bin', '9888887', '--organization', 'Test']);
-  await refuses(['bin', 'create', '--issuer', 'I000', '--bin', '977777', '--organization', 'x'], /there is no issuer I000/);
-  await refuses(['bin', 'create', '--issuer', 'I202605220001', '--bin', '98', '--organization', 'x'], /a BIN has 6 to 11 digits/);
+  await refuses(
+    ['bin', 'create', '--issuer', 'I000', '--bin', '977777', '--organization', 'x'],
+    /there is no issuer I000/,
+  );
+  await refuses(
+    ['bin', 'create', '--issuer', 'I202605220001', '--bin', '98', '--organization', 'x'],
+    /a BIN has 6 to 11 digits/,
+  );
   await refuses(['package', 'disable', 'P-0'], /there is no package P-0/);
   writeFileSync(sheet, JSON.stringify({ ...content, package_no: 'P-2', fee_detail: { open_cost: 'free' } }));
   await refuses(['package', 'create', sheet], /fee_detail\/open_cost/);

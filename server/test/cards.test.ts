@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, beforeEach, describe, test } from 'node:test';
-import { changeMerchant } from '../src/merchants/administer.ts';
+import { updateMerchant } from '../src/merchants/update-merchant.ts';
 import { seal } from './support/sandbox.ts';
 import { intactChain } from './support/stored-pin.ts';
 import { type Answer, type Merchant, merchantOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
@@ -18,18 +18,20 @@ beforeEach(async () => {
 after(() => platform.close());
 
 async function statusOf(cardNo: string): Promise<string> {
-  const [row] = await platform.db.query<[string]>('status', 'select status from cards where card_no = $1', [cardNo]);
+  const [row] = await platform.db.tuples<[string]>('status', 'select status from cards where card_no = $1', [cardNo]);
   return row?.[0] as string;
 }
 
 async function actionsOf(cardNo: string): Promise<string[]> {
   return (
-    await platform.db.query<[string]>('actions', 'select action from audit_records where card_no = $1 order by seq', [cardNo])
+    await platform.db.tuples<[string]>('actions', 'select action from audit_records where subject = $1 order by seq', [
+      cardNo,
+    ])
   ).flat();
 }
 
 async function events(): Promise<[string, string][]> {
-  return platform.db.query<[string, string]>('events', 'select action, data from callback_events order by event_id');
+  return platform.db.tuples<[string, string]>('events', 'select action, data from callback_events order by event_id');
 }
 
 describe('a card in detail', () => {
@@ -115,7 +117,8 @@ describe('activating a card', () => {
     assert.equal(blocked.headers['retry-after'], String(24 * 3600));
     const restarted = await startPlatform({}, { databaseUrl: platform.databaseUrl, clock: platform.clock });
     assert.equal(
-      (await merchantOf(restarted).call('POST', '/card/active', { ...card, cvv: seal('685'), card_last_no: '0030' })).code,
+      (await merchantOf(restarted).call('POST', '/card/active', { ...card, cvv: seal('685'), card_last_no: '0030' }))
+        .code,
       1009,
     );
     await restarted.close();
@@ -178,7 +181,8 @@ describe('activating a card', () => {
 });
 
 describe('changing the status of a card', () => {
-  const update = (cardNo: string, status: string) => merchant.call('POST', '/card/status/update', { card_no: cardNo, status });
+  const update = (cardNo: string, status: string) =>
+    merchant.call('POST', '/card/status/update', { card_no: cardNo, status });
   const allowed = ['Activated Frozen', 'Frozen Activated', 'ToActivate Delete', 'Activated Delete', 'Frozen Delete'];
 
   for (const from of ['Pending', 'ToActivate', 'Activated', 'Fail', 'Frozen', 'Delete']) {
@@ -211,7 +215,7 @@ describe('changing the status of a card', () => {
   test('is told to a merchant that takes it, and to no other', async () => {
     await update('C202605220001', 'Frozen');
     assert.deepEqual(await events(), []);
-    await changeMerchant({ db: platform.db, now: Date.now }, 'M202605220001', {
+    await updateMerchant({ db: platform.db, now: Date.now }, 'M202605220001', {
       callbackUrl: 'http://127.0.0.1:9/',
       callbackActions: ['Card_update'],
     });
@@ -221,7 +225,12 @@ describe('changing the status of a card', () => {
     await again.call('POST', '/card/status/update', { card_no: 'C202605220001', status: 'Activated' }); // 4005
     await again.call('POST', '/card/active', { ...card, cvv: seal('685'), card_last_no: '0030' });
     await fresh.close();
-    const change = (card_no: string, before_status: string) => ({ card_no, before_status, after_status: 'Activated', reason: '' });
+    const change = (card_no: string, before_status: string) => ({
+      card_no,
+      before_status,
+      after_status: 'Activated',
+      reason: '',
+    });
     assert.deepEqual(
       (await events()).map(([action, data]) => [action, JSON.parse(data)]),
       [

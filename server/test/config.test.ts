@@ -51,7 +51,12 @@ test('empty and blank variables count as absent, and blanks around a value for n
 
 test('production has tighter limits than a sandbox, and both can be set', () => {
   const production = { PINWARD_MODE: 'production', DATABASE_URL: 'postgres://where', PINWARD_KEK: HEX };
-  const limits = { failedAuthPerMinute: 60, callsPerCredentialPerMinute: 60_000, pinSetsPerCardPerMinute: 10, malformedBlocksPerHour: 10 };
+  const limits = {
+    failedAuthPerMinute: 60,
+    callsPerCredentialPerMinute: 60_000,
+    pinSetsPerCardPerMinute: 10,
+    malformedBlocksPerHour: 10,
+  };
   assert.deepEqual(readConfig(production).limits, limits);
   assert.deepEqual(readConfig({}).limits, {
     failedAuthPerMinute: 6_000,
@@ -86,7 +91,6 @@ describe('a fault is named and its value is not', () => {
     ['PINWARD_KEK', 'abcdef'],
     ['PINWARD_KEK_FILE', '/nowhere/kek'],
     ['PINWARD_KEK_PASSPHRASE', 'tooshort'],
-    ['PINWARD_SHARED_WRITES', 'maybe'],
   ];
   for (const [name, value] of table) {
     test(`${name}=${value}`, () => {
@@ -155,7 +159,12 @@ test('a secret prints as [secret] in a string, in JSON, in inspect and in the lo
     { secret, nested: { list: [secret] } },
     `here: ${secret}`,
   );
-  for (const printed of [`${secret}`, JSON.stringify({ secret }), inspect({ secret }, { showHidden: true }), lines.join()]) {
+  for (const printed of [
+    `${secret}`,
+    JSON.stringify({ secret }),
+    inspect({ secret }, { showHidden: true }),
+    lines.join(),
+  ]) {
     assert.match(printed, /\[secret\]/);
     assert.ok(!printed.includes('tellnobody'));
   }

@@ -1,11 +1,19 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { playTurn } from '../src/sandbox/play-issuer.ts';
+import { merchantDocument } from '../src/api/openapi.ts';
+import { simulateTurn } from '../src/sandbox/simulated-issuer.ts';
 import { sandboxPan } from '../src/sandbox/world.ts';
 import { type Contract, contractOf, documentFaults, type JudgedAnswer } from './support/contract.ts';
 import { type IssuerHost, issuerOf } from './support/issuer.ts';
 import { seal } from './support/sandbox.ts';
-import { type Answer, type Headers, type Merchant, merchantOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
+import {
+  type Answer,
+  type Headers,
+  type Merchant,
+  merchantOf,
+  startPlatform,
+  type TestPlatform,
+} from './support/test-platform.ts';
 
 /*
  * The published API's own sample requests, with what they leave open filled in, and the refusals of each call. Every answer is held
@@ -50,7 +58,7 @@ before(async () => {
   credit = merchantOf(platform, 'credit_api_key');
   issuer = issuerOf(platform);
   issuerDocument = (await platform.app.inject('/issuer/openapi.json')).json();
-  contract = contractOf(platform.app.swagger());
+  contract = contractOf(merchantDocument(platform.app));
   issuerContract = contractOf(issuerDocument);
 });
 after(() => platform.close());
@@ -58,7 +66,14 @@ after(() => platform.close());
 type Method = 'GET' | 'POST';
 
 /** Calls, and gives the answer once the document has been found to have it. */
-async function ask(as: Merchant, code: number, method: Method, path: string, body?: object, headers: Headers = JSON_TYPE): Promise<Answer> {
+async function ask(
+  as: Merchant,
+  code: number,
+  method: Method,
+  path: string,
+  body?: object,
+  headers: Headers = JSON_TYPE,
+): Promise<Answer> {
   const answer = await as.call(method, path, body, headers);
   const operation = await contract.judgeAnswer(method, `${PREFIX}${path}`, answer);
   assert.equal(answer.code, code, answer.text);
@@ -67,7 +82,13 @@ async function ask(as: Merchant, code: number, method: Method, path: string, bod
   return answer;
 }
 
-async function askAsIssuer(code: number, method: Method, path: string, body?: object, headers: Headers = {}): Promise<Answer> {
+async function askAsIssuer(
+  code: number,
+  method: Method,
+  path: string,
+  body?: object,
+  headers: Headers = {},
+): Promise<Answer> {
   const answer = await issuer.call(method, path, body, headers);
   const operation = await issuerContract.judgeAnswer(method, `/issuer/v1${path}`, answer);
   assert.equal(answer.code, code, answer.text);
@@ -85,7 +106,7 @@ const listOf = (answer: Answer) => (answer.data as { list: Record<string, unknow
 /** The sandbox decides on what has been applied for. */
 async function decide(): Promise<void> {
   platform.clock.now += 1_000;
-  await playTurn(platform.services);
+  await simulateTurn(platform.services);
 }
 
 const ADDRESS = {
@@ -100,7 +121,11 @@ const ADDRESS = {
   address_line1: 'No. 1 Shennan Road',
   address_line2: '',
 };
-const CARDHOLDER = { cardholder_no: '', cardholder_unique_no: 'MERCHANT_USER_001', sumsub_share_token: 'approve-your_sumsub_share_token' };
+const CARDHOLDER = {
+  cardholder_no: '',
+  cardholder_unique_no: 'MERCHANT_USER_001',
+  sumsub_share_token: 'approve-your_sumsub_share_token',
+};
 const APPLICATION = {
   card_bin_no: 'B202605220001',
   cardholder_no: 'U202605220001',
@@ -116,7 +141,7 @@ const FREEZE = { card_no: 'C202605220001', status: 'Frozen' };
 
 describe('the OpenAPI documents', () => {
   test('are OpenAPI 3.1', async () => {
-    assert.deepEqual(await documentFaults(platform.app.swagger()), []);
+    assert.deepEqual(await documentFaults(merchantDocument(platform.app)), []);
     assert.deepEqual(await documentFaults(issuerDocument), []);
   });
 
@@ -126,29 +151,41 @@ describe('the OpenAPI documents', () => {
       paths: Record<string, { post: { parameters: { in?: string }[]; responses: object; requestBody: never } }>;
     };
     const broken = (change: (document: Broken) => void) => {
-      const document = structuredClone(platform.app.swagger()) as unknown as Broken;
+      const document = structuredClone(merchantDocument(platform.app)) as unknown as Broken;
       change(document);
       return documentFaults(document);
     };
     const call = `${PREFIX}/card/list`;
     assert.notDeepEqual(await broken((document) => delete document.info), []);
     assert.notDeepEqual(await broken((document) => delete document.paths[call]?.post.parameters[0]?.in), []);
-    assert.notDeepEqual(await broken((document) => Object.assign(document.paths[call]!.post.responses, { 299: {} })), []);
+    assert.notDeepEqual(
+      await broken((document) => Object.assign(document.paths[call]!.post.responses, { 299: {} })),
+      [],
+    );
     const schema = { type: 'strong' };
     const content = { 'application/json': { schema } };
-    assert.notDeepEqual(await broken((document) => Object.assign(document.paths[call]!.post, { requestBody: { content } })), []);
+    assert.notDeepEqual(
+      await broken((document) => Object.assign(document.paths[call]!.post, { requestBody: { content } })),
+      [],
+    );
   });
 });
 
 describe('a published sample is answered as the document and the sample say', () => {
   test('merchant/token', async () => {
-    const answer = await merchant.call('GET', '/merchant/token', undefined, { ...JSON_TYPE, 'access-token': undefined });
+    const answer = await merchant.call('GET', '/merchant/token', undefined, {
+      ...JSON_TYPE,
+      'access-token': undefined,
+    });
     answered.add(await contract.judgeAnswer('GET', `${PREFIX}/merchant/token`, answer));
     hasMembers(answer.data, 'access_token expired_time');
   });
 
   test('cardholder/apply', async () => {
-    hasMembers((await ask(merchant, 0, 'POST', '/cardholder/apply', CARDHOLDER)).data, 'cardholder_no cardholder_unique_no');
+    hasMembers(
+      (await ask(merchant, 0, 'POST', '/cardholder/apply', CARDHOLDER)).data,
+      'cardholder_no cardholder_unique_no',
+    );
     await decide();
   });
 
@@ -175,7 +212,9 @@ describe('a published sample is answered as the document and the sample say', ()
   });
 
   test('card/package/list', async () => {
-    const list = listOf(await ask(credit, 0, 'POST', '/card/package/list', { type: 'Virtual', package_no: '', ...PAGE }));
+    const list = listOf(
+      await ask(credit, 0, 'POST', '/card/package/list', { type: 'Virtual', package_no: '', ...PAGE }),
+    );
     assert.equal(list.length, 1);
     hasMembers(list[0], PACKAGE);
     hasMembers(list[0]?.consumption_limit, LIMITS);
@@ -216,14 +255,19 @@ describe('a published sample is answered as the document and the sample say', ()
   });
 
   test('merchant/client/{card_no}/token', async () => {
-    hasMembers((await ask(merchant, 0, 'GET', '/merchant/client/C202605220001/token')).data, 'client_access_token expires_in');
+    hasMembers(
+      (await ask(merchant, 0, 'GET', '/merchant/client/C202605220001/token')).data,
+      'client_access_token expires_in',
+    );
   });
 
   test('card/active, card/pin/set, card/status/update', async () => {
     assert.deepEqual((await ask(merchant, 0, 'POST', '/card/active', ACTIVATION)).data, { result: true });
     assert.deepEqual((await ask(merchant, 0, 'POST', '/card/pin/set', PIN)).data, { result: true });
     assert.deepEqual((await ask(merchant, 0, 'POST', '/card/status/update', FREEZE)).data, { result: true });
-    assert.deepEqual((await ask(merchant, 0, 'POST', '/card/status/update', { ...FREEZE, status: 'Activated' })).data, { result: true });
+    assert.deepEqual((await ask(merchant, 0, 'POST', '/card/status/update', { ...FREEZE, status: 'Activated' })).data, {
+      result: true,
+    });
   });
 });
 
@@ -248,7 +292,12 @@ describe('a refusal is as the document says', () => {
   const refusals: [code: number, method: Method, path: string, body?: object, headers?: Headers][] = [
     [2001, 'POST', '/cardholder/apply', { ...CARDHOLDER, sumsub_share_token: 'approve-another' }],
     [2002, 'POST', '/cardholder/apply', { ...CARDHOLDER, cardholder_no: 'U000' }],
-    [2003, 'POST', '/cardholder/apply', { ...CARDHOLDER, cardholder_no: 'U202605220001', cardholder_unique_no: 'unique-U202605220001' }],
+    [
+      2003,
+      'POST',
+      '/cardholder/apply',
+      { ...CARDHOLDER, cardholder_no: 'U202605220001', cardholder_unique_no: 'unique-U202605220001' },
+    ],
     [2006, 'POST', '/cardholder/apply', { ...CARDHOLDER, sumsub_share_token: 'your_sumsub_share_token' }],
     [2011, 'POST', '/cardholder/apply', { ...CARDHOLDER, cardholder_no: 'U202605220001' }],
     [1004, 'POST', '/cardholder/apply', { cardholder_no: '' }],
@@ -301,8 +350,10 @@ describe('a refusal is as the document says', () => {
         [1008, { 'api-key': 'nobody' }],
         [1005, { timestamp: '1716307200000' }], // the published samples' own
       ];
-      if (path !== '/merchant/token') faulty.push([1006, { 'access-token': undefined }], [1007, { 'access-token': 'your_access_token' }]);
-      for (const [code, headers] of faulty) await ask(merchant, code, method, path, method === 'POST' ? {} : undefined, headers);
+      if (path !== '/merchant/token')
+        faulty.push([1006, { 'access-token': undefined }], [1007, { 'access-token': 'your_access_token' }]);
+      for (const [code, headers] of faulty)
+        await ask(merchant, code, method, path, method === 'POST' ? {} : undefined, headers);
     }
   });
 });
@@ -331,7 +382,11 @@ describe('the issuer is answered as its document says', () => {
     const byNumber = new Map(list.map((card) => [card.card_unique_no, card]));
     hasMembers(byNumber.get('pending-1'), `${PENDING} address_info`);
     hasMembers(byNumber.get('pending-3'), `${PENDING} package_no`);
-    const { data } = await askAsIssuer(0, 'POST', '/card/issued', { card_no: first, pan: sandboxPan(8_002), expiry: '3105' });
+    const { data } = await askAsIssuer(0, 'POST', '/card/issued', {
+      card_no: first,
+      pan: sandboxPan(8_002),
+      expiry: '3105',
+    });
     hasMembers(data, 'card_no status pan expiry cvv2');
     await ask(merchant, 4005, 'GET', `/card/${first}/private/info`);
     await askAsIssuer(0, 'POST', '/card/failed', { card_no: second, reason: 'No stock' });
@@ -341,7 +396,10 @@ describe('the issuer is answered as its document says', () => {
 
   test('on cardholders that wait for it', async () => {
     const applied = dataOf(
-      await ask(merchant, 0, 'POST', '/cardholder/apply', { cardholder_unique_no: 'p-1', sumsub_share_token: 'pending-1' }),
+      await ask(merchant, 0, 'POST', '/cardholder/apply', {
+        cardholder_unique_no: 'p-1',
+        sumsub_share_token: 'pending-1',
+      }),
     );
     const list = listOf(await askAsIssuer(0, 'GET', '/cardholder/pending'));
     assert.equal(list.length, 1);
@@ -368,7 +426,8 @@ describe('the issuer is answered as its document says', () => {
     });
 
   test('when it is not known', async () => {
-    for (const [, method, path, body] of refusals) await askAsIssuer(5001, method, path, body, { authorization: 'Bearer nobody' });
+    for (const [, method, path, body] of refusals)
+      await askAsIssuer(5001, method, path, body, { authorization: 'Bearer nobody' });
   });
 });
 
@@ -386,7 +445,12 @@ describe('an answer that is not as the document says is found out', () => {
     good = await merchant.call('POST', '/card/list', { ...RANGE, ...PAGE });
     await contract.judgeAnswer('POST', path, good);
   });
-  type Body = { code: unknown; msg?: string; data?: { list: Record<string, unknown>[]; [more: string]: unknown }; [more: string]: unknown };
+  type Body = {
+    code: unknown;
+    msg?: string;
+    data?: { list: Record<string, unknown>[]; [more: string]: unknown };
+    [more: string]: unknown;
+  };
   const changed = (change: (body: Body) => unknown): JudgedAnswer => {
     const body = JSON.parse(good.text) as Body;
     change(body);

@@ -99,9 +99,12 @@ test('two lists of fields encode alike only if they are the same list', () => {
     eight.writeBigInt64BE(BigInt(one));
     return eight;
   };
-  const canonical = (list: (string | Buffer | number)[]) => JSON.stringify(list.map((one) => bytesOf(one).toString('hex')));
+  const canonical = (list: (string | Buffer | number)[]) =>
+    JSON.stringify(list.map((one) => bytesOf(one).toString('hex')));
   fc.assert(
-    fc.property(fields, fields, (a, b) => assert.equal(encodeFields(a).equals(encodeFields(b)), canonical(a) === canonical(b))),
+    fc.property(fields, fields, (a, b) =>
+      assert.equal(encodeFields(a).equals(encodeFields(b)), canonical(a) === canonical(b)),
+    ),
     { numRuns: 3_000 },
   );
   assert.notDeepEqual(encodeFields(['ab', 'c']), encodeFields(['a', 'bc']));

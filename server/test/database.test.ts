@@ -11,13 +11,13 @@ for (const kind of ['transaction', 'session'] as const) {
     const admin = openDatabase({ url, connections: 1 });
     await assert.rejects(
       db[kind](async (on) => {
-        const [[pid] = [0]] = await on.query<[number]>('pid', 'select pg_backend_pid()');
-        await admin.query('cut', 'select pg_terminate_backend($1)', [pid]);
+        const [[pid] = [0]] = await on.tuples<[number]>('pid', 'select pg_backend_pid()');
+        await admin.tuples('cut', 'select pg_terminate_backend($1)', [pid]);
         await sleep(100); // the cut reaches us while nobody waits for an answer
         await on.query('one', 'select 1');
       }),
     );
-    assert.deepEqual(await db.query('one', 'select 1'), [[1]]);
+    assert.deepEqual(await db.tuples('one', 'select 1'), [[1]]);
     await db.close();
     await admin.close();
   });

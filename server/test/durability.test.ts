@@ -54,7 +54,10 @@ describe('a PIN that was answered with true is there', { concurrency: 2 }, () =>
     killAfterEveryAnswer(t, 20, async (server, { databasePid }) => {
       const orphan = databasePid();
       await server.stop('SIGKILL');
-      assert.ok(orphan !== undefined && databasePid() === orphan, 'the database lives on, and the next start adopts it');
+      assert.ok(
+        orphan !== undefined && databasePid() === orphan,
+        'the database lives on, and the next start adopts it',
+      );
     }));
 
   test('after platform and database were killed together, twenty times out of twenty', async (t) => {
@@ -102,7 +105,10 @@ for (const [what, withDatabase] of [
         const answers = answered.get(cardNo)!;
         const stored = await storedPin(platform, cardNo);
         const version = stored?.version ?? 0;
-        assert.ok(version === answers.length || version === answers.length + 1, `${cardNo}: ${version} of ${answers.length}`);
+        assert.ok(
+          version === answers.length || version === answers.length + 1,
+          `${cardNo}: ${version} of ${answers.length}`,
+        );
         assert.ok(await stored?.is(validPin(index * 31 + version - 1)), `${cardNo} holds the PIN of its version`);
         const sets = (await intactChain(platform.db, cardNo)).filter(({ action }) => action === 'pin_set');
         assert.deepEqual(
@@ -131,20 +137,30 @@ test('told to stop with 32 requests in flight, the platform answers them all, th
   const answers: Promise<{ status: number; text: string }>[] = [];
   let begun = 0;
   const stopped = await blocker.transaction(async (tx) => {
-    await tx.query('block', 'select from cards where card_no = $1 for update', [FIRST_CARD.cardNo]);
+    await tx.tuples('block', 'select from cards where card_no = $1 for update', [FIRST_CARD.cardNo]);
     for (let i = 0; i < 32; i++) {
       answers.push(
         new Promise((resolve, reject) => {
-          const request = httpRequest(`${server.url}/open-api/v1/card/pin/set`, { method: 'POST', headers, agent }, (response) => {
-            let text = '';
-            response.setEncoding('utf8').on('data', (chunk) => {
-              text += chunk;
-            });
-            response.on('end', () => resolve({ status: response.statusCode ?? 0, text }));
-          });
+          const request = httpRequest(
+            `${server.url}/open-api/v1/card/pin/set`,
+            { method: 'POST', headers, agent },
+            (response) => {
+              let text = '';
+              response.setEncoding('utf8').on('data', (chunk) => {
+                text += chunk;
+              });
+              response.on('end', () => resolve({ status: response.statusCode ?? 0, text }));
+            },
+          );
           request.on('continue', () => {
             begun++;
-            request.end(JSON.stringify({ card_no: FIRST_CARD.cardNo, cardholder_no: FIRST_CARD.cardholderNo, pin: seal(validPin(i)) }));
+            request.end(
+              JSON.stringify({
+                card_no: FIRST_CARD.cardNo,
+                cardholder_no: FIRST_CARD.cardholderNo,
+                pin: seal(validPin(i)),
+              }),
+            );
           });
           request.on('error', reject);
           request.flushHeaders();

@@ -52,7 +52,7 @@ test('the first start makes a database, a second user finds it running, and data
 
   const later = await installation.open();
   assert.equal(later.started, true);
-  assert.deepEqual(await using(later.url, (db) => db.query('kept', 'select word from kept')), [['here']]);
+  assert.deepEqual(await using(later.url, (db) => db.tuples('kept', 'select word from kept')), [['here']]);
 });
 
 test('what a killed platform leaves running is adopted, and stopped by whoever leaves it last', async (t) => {
@@ -71,7 +71,11 @@ test('three processes that begin at once on a new directory make one database', 
   const installation = install(t);
   const outcomes = await Promise.all(Array.from({ length: 3 }, () => installation.run(['migrate'])));
   for (const { status, stderr } of outcomes) assert.equal(status, 0, stderr);
-  assert.equal(outcomes.filter(({ stdout }) => stdout.includes('applied 0001_platform')).length, 1, 'one of them made the schema');
+  assert.equal(
+    outcomes.filter(({ stdout }) => stdout.includes('applied 0001_platform')).length,
+    1,
+    'one of them made the schema',
+  );
   assert.equal(installation.databasePid(), undefined, 'and none left it running');
 });
 
@@ -81,7 +85,7 @@ test('users that come and go at once all find a server, though each stops it whe
   const comeAndGo = async () => {
     for (let visit = 0; visit < 8; visit++) {
       const server = await installation.open();
-      assert.deepEqual(await using(server.url, (db) => db.query('one', 'select 1')), [[1]]);
+      assert.deepEqual(await using(server.url, (db) => db.tuples('one', 'select 1')), [[1]]);
       await server.release();
     }
   };
@@ -98,12 +102,22 @@ test('a second platform on the same directory says what runs there and ends, and
   assert.equal(status, 1);
   assert.equal(stdout, '');
   assert.match(stderr, /^pinward-server: Pinward already runs on the data directory/);
-  for (const told of [installation.dataDir, first.url, `process ${first.pid}`, 'Nothing was changed', 'PINWARD_DATA_DIR'])
+  for (const told of [
+    installation.dataDir,
+    first.url,
+    `process ${first.pid}`,
+    'Nothing was changed',
+    'PINWARD_DATA_DIR',
+  ])
     assert.ok(stderr.includes(told), `${stderr} tells ${told}`);
 
   assert.equal((await merchant.setPin(validPin(2))).code, 0);
   assert.equal((await first.stop('SIGTERM')).status, 0);
-  assert.equal((await installation.serve().then((server) => server.stop('SIGTERM'))).status, 0, 'and the directory is free again');
+  assert.equal(
+    (await installation.serve().then((server) => server.stop('SIGTERM'))).status,
+    0,
+    'and the directory is free again',
+  );
 });
 
 test('whoever waits at the door when the database is killed gets in once it is back', async (t) => {
@@ -111,9 +125,10 @@ test('whoever waits at the door when the database is killed gets in once it is b
   const { url } = await installation.open();
   const other = openDatabase({ url, connections: 2 });
   const waiting = (count: number) => async () =>
-    (await other.query('waiting', `select from pg_locks where locktype = 'advisory' and not granted`)).length === count;
+    (await other.tuples('waiting', `select from pg_locks where locktype = 'advisory' and not granted`)).length ===
+    count;
   // As a last user does who would stop the server (USERS_LOCK in db/embedded.ts): whoever comes now waits behind it.
-  const leaving = assert.rejects(other.query('users-lock', 'select pg_advisory_lock(7746273002)'));
+  const leaving = assert.rejects(other.tuples('users-lock', 'select pg_advisory_lock(7746273002)'));
   await until('one waits', waiting(1));
   const entering = installation.open();
   entering.catch(() => {}); // looked at below
@@ -122,7 +137,7 @@ test('whoever waits at the door when the database is killed gets in once it is b
   await installation.killDatabase();
   await leaving;
   await other.close();
-  assert.deepEqual(await using((await entering).url, (db) => db.query('one', 'select 1')), [[1]]);
+  assert.deepEqual(await using((await entering).url, (db) => db.tuples('one', 'select 1')), [[1]]);
 });
 
 test('a data directory whose path is longer than a socket may have works', async (t) => {
@@ -133,7 +148,7 @@ test('a data directory whose path is longer than a socket may have works', async
   t.after(() => rmSync(socketDirectory, { recursive: true, force: true }));
   assert.ok(socketDirectory.length < 90, socketDirectory);
   assert.equal(statSync(socketDirectory).mode & 0o777, 0o700);
-  assert.deepEqual(await using(server.url, (db) => db.query('one', 'select 1')), [[1]]);
+  assert.deepEqual(await using(server.url, (db) => db.tuples('one', 'select 1')), [[1]]);
 });
 
 for (const [what, inside] of [
@@ -145,7 +160,7 @@ for (const [what, inside] of [
     const server = await install(t, { inside }).open();
     const socketDirectory = new URL(server.url).searchParams.get('host') as string;
     t.after(() => rmSync(socketDirectory, { recursive: true, force: true }));
-    assert.deepEqual(await using(server.url, (db) => db.query('one', 'select 1')), [[1]]);
+    assert.deepEqual(await using(server.url, (db) => db.tuples('one', 'select 1')), [[1]]);
   });
 }
 
@@ -158,7 +173,9 @@ test('a command with another temporary directory finds the server all the same',
     return { TMPDIR: directory };
   };
   await installation.serve(temporary('one'));
-  const socketDirectory = readFileSync(join(installation.dataDir, 'postgres', 'data', 'postmaster.pid'), 'utf8').split('\n')[4] as string;
+  const socketDirectory = readFileSync(join(installation.dataDir, 'postgres', 'data', 'postmaster.pid'), 'utf8').split(
+    '\n',
+  )[4] as string;
   t.after(() => rmSync(socketDirectory, { recursive: true, force: true }));
   const { status, stdout, stderr } = await installation.run(['merchant', 'list'], { env: temporary('other') });
   assert.equal(status, 0, stderr);
@@ -181,12 +198,12 @@ test('the server is durable, listens on no port, and asks for its password', asy
       log_parameter_max_length: '-1',
       log_parameter_max_length_on_error: '0',
     }))
-      assert.deepEqual(await db.query(`show-${name}`, `show ${name}`), [[value]], name);
+      assert.deepEqual(await db.tuples(`show-${name}`, `show ${name}`), [[value]], name);
   });
   const wrong = new URL(url);
   wrong.password = 'wrong';
   await assert.rejects(
-    using(wrong.toString(), (db) => db.query('one', 'select 1')),
+    using(wrong.toString(), (db) => db.tuples('one', 'select 1')),
     { code: '28P01' },
   );
 
@@ -244,7 +261,10 @@ test("a database of another user's is told in words, by whose it is", { skip: NO
   chownSync(cluster, 4321, 4321);
   const { status, stderr } = await installation.run(['migrate']);
   assert.equal(status, 1);
-  assert.match(stderr, /^pinward-server: the database in .+ belongs to user id 4321 and this process can run it only as \d+: .+\n$/);
+  assert.match(
+    stderr,
+    /^pinward-server: the database in .+ belongs to user id 4321 and this process can run it only as \d+: .+\n$/,
+  );
   assert.ok(stderr.includes(cluster));
 });
 
@@ -265,7 +285,10 @@ test('root is told what to do on a system that has no user nobody', { skip: NOT_
   writeFileSync(join(tools, 'id'), '#!/bin/sh\nexit 1\n', { mode: 0o755 });
   const { status, stderr } = await installation.run(['migrate'], { env: { PATH: tools } });
   assert.equal(status, 1);
-  assert.match(stderr, /^pinward-server: PostgreSQL does not run as root and this system has no user "nobody": .+ set DATABASE_URL\n$/);
+  assert.match(
+    stderr,
+    /^pinward-server: PostgreSQL does not run as root and this system has no user "nobody": .+ set DATABASE_URL\n$/,
+  );
 });
 
 test('library links that an install without scripts left out are made where PostgreSQL lies', async (t) => {
@@ -277,7 +300,9 @@ test('library links that an install without scripts left out are made where Post
   for (const link of copy.links) assert.ok(lstatSync(link).isSymbolicLink() && existsSync(link), link);
 });
 
-test('where those links cannot be added, an ordinary user gets a copy in its data directory', { skip: NOT_ROOT }, async (t) => {
+test('where those links cannot be added, an ordinary user gets a copy in its data directory', {
+  skip: NOT_ROOT,
+}, async (t) => {
   const scratch = install(t).scratch;
   const copy = copyProgram(join(scratch, 'program'));
   const user = await runAs();

@@ -1,11 +1,19 @@
 import assert from 'node:assert/strict';
-import { createCipheriv, createDecipheriv, createHash, createSecretKey, generateKeyPairSync, randomUUID } from 'node:crypto';
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHash,
+  createSecretKey,
+  generateKeyPairSync,
+  randomUUID,
+} from 'node:crypto';
 import { after, before, beforeEach, describe, mock, test } from 'node:test';
+import type { PinEnvelope } from '@pinward/contract/pin-envelope';
 import fc from 'fast-check';
 import type { JWK } from 'jose';
 import { openJwe } from '../src/crypto/jwe-envelope.ts';
-import { changeEnvelopes } from '../src/merchants/administer.ts';
-import { boundKey, type PinEnvelope } from '../src/pins/pin-envelope.ts';
+import { setEnvelopes } from '../src/merchants/set-envelopes.ts';
+import { boundKey } from '../src/pins/pin-envelope.ts';
 import { validPin } from './support/calls.ts';
 import { sealBound, sealJwe } from './support/envelopes.ts';
 import { pinBody, SANDBOX_SECRET, seal } from './support/sandbox.ts';
@@ -26,11 +34,17 @@ const set = (pin: string, headers: Headers = {}, more = {}) =>
   merchant.call('POST', '/card/pin/set', pinBody('142536', { pin, ...more }), headers);
 const stamp = () => String(platform.clock.now);
 const seconds = () => Math.floor(platform.clock.now / 1000);
-const claims = (pin: string, more = {}) => ({ pin, card_no: 'C202605220001', iat: seconds(), jti: randomUUID(), ...more });
+const claims = (pin: string, more = {}) => ({
+  pin,
+  card_no: 'C202605220001',
+  iat: seconds(),
+  jti: randomUUID(),
+  ...more,
+});
 const isSet = async (pin: string) => (await storedPin(platform, 'C202605220001'))?.is(pin) ?? false;
 
 async function demand(envelope: PinEnvelope, minimum: PinEnvelope): Promise<void> {
-  await changeEnvelopes({ db: platform.db, now: Date.now }, 'sandbox_api_key', { envelope, minimum });
+  await setEnvelopes({ db: platform.db, now: Date.now }, 'sandbox_api_key', { envelope, minimum });
   await new Promise((resolve) => setTimeout(resolve, 300)); // every process asks five times a second
 }
 
@@ -83,7 +97,9 @@ describe('jwe:', () => {
       const sealed = await Promise.all(Array.from({ length: 100 }, () => sealJwe(jwk, one)));
       const start = (await storedPin(platform, 'C202605220001'))?.version as number;
       const answers = await Promise.all(
-        sealed.map((pin, i) => (i % 2 === 0 ? merchant : other).call('POST', '/card/pin/set', pinBody('142536', { pin }), jwe)),
+        sealed.map((pin, i) =>
+          (i % 2 === 0 ? merchant : other).call('POST', '/card/pin/set', pinBody('142536', { pin }), jwe),
+        ),
       );
       assert.equal(answers.filter(({ code }) => code === 0).length, 1);
       assert.equal(answers.filter(({ code }) => code === 4016).length, 99);
@@ -96,7 +112,8 @@ describe('jwe:', () => {
 
   test('a set that is refused leaves its jti unused', async () => {
     const sealed = await sealJwe(jwk, claims('385016'));
-    const status = (to: string) => merchant.call('POST', '/card/status/update', { card_no: 'C202605220001', status: to });
+    const status = (to: string) =>
+      merchant.call('POST', '/card/status/update', { card_no: 'C202605220001', status: to });
     await status('Frozen');
     assert.equal((await set(sealed, jwe)).code, 4005);
     await status('Activated');
@@ -117,7 +134,10 @@ describe('jwe:', () => {
     ['with a run', () => sealJwe(jwk, claims('111235'))],
     ['with letters', () => sealJwe(jwk, claims('14253a'))],
     ['with a number for a PIN', () => sealJwe(jwk, claims('', { pin: 142536 }))],
-    ['with two PINs', () => sealJwe(jwk, {}, { payload: JSON.stringify(claims('142536')).replace('{', '{"pin":"902847",') })],
+    [
+      'with two PINs',
+      () => sealJwe(jwk, {}, { payload: JSON.stringify(claims('142536')).replace('{', '{"pin":"902847",') }),
+    ],
     [
       'with its PIN in another spelling',
       () => sealJwe(jwk, {}, { payload: JSON.stringify(claims('14253')).replace('"14253"', '"14253\\u0036"') }),
@@ -132,7 +152,10 @@ describe('jwe:', () => {
     ['without a key id', () => sealJwe({ ...jwk, kid: undefined as never }, claims('142536'))],
     [
       'with a bit turned',
-      async () => (await sealJwe(jwk, claims('142536'))).replace(/(?<=\.).(?=[^.]*\.[^.]+$)/, (letter) => (letter === 'A' ? 'B' : 'A')),
+      async () =>
+        (await sealJwe(jwk, claims('142536'))).replace(/(?<=\.).(?=[^.]*\.[^.]+$)/, (letter) =>
+          letter === 'A' ? 'B' : 'A',
+        ),
     ],
     ['cut short', async () => (await sealJwe(jwk, claims('142536'))).slice(0, -2)],
     ['that is an ecb', async () => seal('142536')],
@@ -154,7 +177,10 @@ describe('jwe:', () => {
   });
 
   function newJwk(namedCurve: string): JWK {
-    return { ...generateKeyPairSync('ec', { namedCurve }).publicKey.export({ format: 'jwk' }), kid: 'no-such-key' } as JWK;
+    return {
+      ...generateKeyPairSync('ec', { namedCurve }).publicKey.export({ format: 'jwk' }),
+      kid: 'no-such-key',
+    } as JWK;
   }
 });
 
@@ -178,7 +204,10 @@ describe('of ecb and bound,', () => {
       const steps = new Map<string, string>();
       for (const [what, text, padded] of contents) {
         const timestamp = stamp();
-        const key = envelope === 'ecb' ? secret : boundKey(secret, { cardNo: 'C202605220001', cardholderNo: 'U202605220001', timestamp });
+        const key =
+          envelope === 'ecb'
+            ? secret
+            : boundKey(secret, { cardNo: 'C202605220001', cardholderNo: 'U202605220001', timestamp });
         const cipher = createCipheriv('aes-256-ecb', key, null).setAutoPadding(padded);
         const pin = Buffer.concat([cipher.update(text, 'latin1'), cipher.final()]).toString('base64');
         const seen: string[] = [];
@@ -233,7 +262,7 @@ describe('which envelope it is', () => {
   });
 
   test('a setting below the minimum is refused, and changes nothing', async () => {
-    const change = changeEnvelopes({ db: platform.db, now: Date.now }, 'sandbox_api_key', { minimum: 'jwe' });
+    const change = setEnvelopes({ db: platform.db, now: Date.now }, 'sandbox_api_key', { minimum: 'jwe' });
     await assert.rejects(change, /weaker than the minimum/);
     assert.equal((await set(seal('142536'))).code, 0);
   });

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { catalogueEntries } from '../src/errors.ts';
-import { createCredential, endCredential } from '../src/merchants/administer.ts';
+import { ERRORS } from '@pinward/contract/errors';
+import { merchantDocument } from '../src/api/openapi.ts';
+import { createCredential } from '../src/merchants/create-credential.ts';
+import { disableCredential } from '../src/merchants/disable-credential.ts';
 import { exchange } from './support/raw-socket.ts';
 import { type PlainRequest, send } from './support/requests.ts';
 import { pinBody, seal } from './support/sandbox.ts';
@@ -63,9 +65,12 @@ describe('the gate refuses, with HTTP 200 and no data,', () => {
 
   for (const [what, code, english, headers] of refusals) {
     test(`${what}: ${code}, in English and in Chinese`, async () => {
-      const entry = catalogueEntries().find((one) => one.code === code);
+      const entry = Object.values(ERRORS).find((one) => one.code === code);
       assert.equal(entry?.english, english);
-      for (const request of [{ path: DETAIL_PATH }, { method: 'POST', path: PIN_SET_PATH, body: pinBody('142536') }] as const) {
+      for (const request of [
+        { path: DETAIL_PATH },
+        { method: 'POST', path: PIN_SET_PATH, body: pinBody('142536') },
+      ] as const) {
         for (const language of ['zh_CN', 'en_US', 'zh_cn', 'zh_CN, en_US', 'fr_FR', '', undefined]) {
           const answer = await call({ ...request, headers: { ...headers, language } });
           assert.equal(answer.httpStatus, 200);
@@ -76,14 +81,19 @@ describe('the gate refuses, with HTTP 200 and no data,', () => {
   }
 
   test('PINs that are set on one card too often: 1009, in English and in Chinese', async () => {
-    const entry = catalogueEntries().find((one) => one.code === 1009);
+    const entry = Object.values(ERRORS).find((one) => one.code === 1009);
     assert.ok(entry);
     const limited = await startPlatform(
       { LIMIT_PIN_SETS_PER_CARD_PER_MINUTE: '1' },
       { databaseUrl: platform.databaseUrl, clock: platform.clock },
     );
     const set = (language: string | undefined) =>
-      send(limited, { method: 'POST', path: PIN_SET_PATH, headers: { ...goodHeaders(), language }, body: pinBody('142536') });
+      send(limited, {
+        method: 'POST',
+        path: PIN_SET_PATH,
+        headers: { ...goodHeaders(), language },
+        body: pinBody('142536'),
+      });
     assert.equal((await set(undefined)).code, 0);
     for (const language of ['zh_CN', 'en_US', undefined]) {
       const answer = await set(language);
@@ -107,13 +117,15 @@ test('of any faults that one request has, the earliest in the order of the contr
         const merchantNo = suspended ? 'M202605220003' : 'M202605220001';
         const expiry = expired ? { expiresAtMs: platform.clock.now - 1 } : {};
         const { apiKey } = await createCredential(operator(), { merchantNo, ipAllowlist: ['127.0.0.1'], ...expiry });
-        if (disabled) await endCredential(operator(), apiKey);
+        if (disabled) await disableCredential(operator(), apiKey);
         keys.push({ apiKey, keyFaults: [disabled ? 1010 : 0, expired ? 1011 : 0, suspended ? 1022 : 0] });
       }
 
   let asked = 0;
   for (const { apiKey, keyFaults } of keys) {
-    const ownToken = keyFaults.some((fault) => fault > 0) ? 'none could be fetched' : await merchantOf(platform, apiKey).token();
+    const ownToken = keyFaults.some((fault) => fault > 0)
+      ? 'none could be fetched'
+      : await merchantOf(platform, apiKey).token();
     for (const elsewhere of either)
       for (const late of either)
         for (const tokenFault of [0, 1006, 1007])
@@ -194,14 +206,32 @@ describe("the caller's address", () => {
   });
 
   test('is held against single addresses and blocks of both families', async () => {
-    const inside = ['198.51.100.9', '::ffff:198.51.100.9', '198.51.100.128', '198.51.100.255', '2001:db8:1:ffff::1', '2001:db8:2:0::5'];
-    const outside = ['198.51.100.8', '198.51.100.127', '198.51.101.128', '2001:db8:0:ffff::1', '2001:db8:2::6', '127.0.0.1', '::1'];
+    const inside = [
+      '198.51.100.9',
+      '::ffff:198.51.100.9',
+      '198.51.100.128',
+      '198.51.100.255',
+      '2001:db8:1:ffff::1',
+      '2001:db8:2:0::5',
+    ];
+    const outside = [
+      '198.51.100.8',
+      '198.51.100.127',
+      '198.51.101.128',
+      '2001:db8:0:ffff::1',
+      '2001:db8:2::6',
+      '127.0.0.1',
+      '::1',
+    ];
     for (const from of inside) assert.equal((await ask(platform, listed, from)).code, 0, from);
     for (const from of outside) assert.equal((await ask(platform, listed, from)).code, 1003, from);
   });
 
   test('may have the zone of a link of this machine, and a PIN is set from there too', async () => {
-    const { apiKey, apiSecret } = await createCredential(operator(), { merchantNo: 'M202605220001', ipAllowlist: ['fe80::/10'] });
+    const { apiKey, apiSecret } = await createCredential(operator(), {
+      merchantNo: 'M202605220001',
+      ipAllowlist: ['fe80::/10'],
+    });
     const first = await ask(platform, apiKey, 'fe80::1%eth0');
     const { access_token: accessToken } = first.data as { access_token: string };
     const headers = { 'api-key': apiKey, 'access-token': accessToken };
@@ -228,7 +258,12 @@ describe("the caller's address", () => {
       ['a stranger behind the proxy', '10.1.2.3', STRANGER, 1003],
       ['an allowed caller behind two proxies', '10.1.2.3', '127.0.0.1, 192.0.2.1', 0],
       ['a stranger who sent an allowed address along', '10.1.2.3', `127.0.0.1, ${STRANGER}`, 1003],
-      ['a stranger who sent an allowed address and a proxy along', '10.1.2.3', `127.0.0.1, 10.9.9.9, ${STRANGER}`, 1003],
+      [
+        'a stranger who sent an allowed address and a proxy along',
+        '10.1.2.3',
+        `127.0.0.1, 10.9.9.9, ${STRANGER}`,
+        1003,
+      ],
       ['an allowed caller who sent a stranger along', '10.1.2.3', `${STRANGER}, 127.0.0.1`, 0],
       ['a stranger who is no proxy', STRANGER, '127.0.0.1', 1003],
       ['an allowed caller who is no proxy', '127.0.0.1', STRANGER, 0],
@@ -245,7 +280,13 @@ describe("the caller's address", () => {
 });
 
 describe('the answer to a request that no route takes', () => {
-  const cases: [what: string, method: NonNullable<PlainRequest['method']>, path: string, status: number, allow?: string][] = [
+  const cases: [
+    what: string,
+    method: NonNullable<PlainRequest['method']>,
+    path: string,
+    status: number,
+    allow?: string,
+  ][] = [
     ['an unknown path is 404', 'GET', '/open-api/v1/nothing', 404],
     ['an unknown path with a body of any form is 404', 'POST', '/nothing', 404],
     ['a doubled slash is 404', 'GET', '//open-api/v1/merchant/token', 404],
@@ -260,7 +301,9 @@ describe('the answer to a request that no route takes', () => {
   ];
   for (const [what, method, path, status, allow] of cases) {
     test(what, async () => {
-      const body = ['POST', 'PUT', 'PATCH'].includes(method) ? { body: '<no json>', headers: { 'content-type': 'text/html' } } : {};
+      const body = ['POST', 'PUT', 'PATCH'].includes(method)
+        ? { body: '<no json>', headers: { 'content-type': 'text/html' } }
+        : {};
       const answer = await send(platform, { method, path, ...body });
       assert.equal(answer.httpStatus, status);
       assert.equal(answer.headers.allow, allow);
@@ -270,7 +313,7 @@ describe('the answer to a request that no route takes', () => {
 });
 
 test('no route of the API is reached without the gate, however its path is spelled', async () => {
-  const { paths = {} } = platform.app.swagger() as { paths?: Record<string, Record<string, unknown>> };
+  const { paths = {} } = merchantDocument(platform.app) as { paths?: Record<string, Record<string, unknown>> };
   const gated = Object.entries(paths).filter(([path]) => path.startsWith('/open-api/'));
   assert.ok(gated.length >= 6);
   for (const [template, operations] of gated) {
@@ -279,7 +322,12 @@ test('no route of the API is reached without the gate, however its path is spell
       const request = { method: method.toUpperCase() as 'GET' | 'POST', body: method === 'get' ? undefined : {} };
       assert.equal((await send(platform, { ...request, path })).code, 1002, path);
       assert.equal((await send(platform, { ...request, path: `${path}?api-key=sandbox_api_key` })).code, 1002, path);
-      for (const spelling of [path.replace('v1', '%761'), `${path};x`, path.replace('/open-api', '/./open-api'), `/x/..${path}`]) {
+      for (const spelling of [
+        path.replace('v1', '%761'),
+        `${path};x`,
+        path.replace('/open-api', '/./open-api'),
+        `/x/..${path}`,
+      ]) {
         assert.ok([1002, 1004].includes((await send(platform, { ...request, path: spelling })).code), spelling);
       }
     }
@@ -312,23 +360,43 @@ describe('a body is refused with 1004 and HTTP 200, also through a socket,', () 
       assertEnvelope(injected, 1004, text);
       const headers = { ...goodHeaders(), ...(type && { 'content-type': type }) } as Record<string, string>;
       // As bytes: of a string fetch would tell the type by itself.
-      const response = await fetch(url + UPDATE_PATH, { method: 'POST', headers, body: new TextEncoder().encode(body) });
+      const response = await fetch(url + UPDATE_PATH, {
+        method: 'POST',
+        headers,
+        body: new TextEncoder().encode(body),
+      });
       assert.deepEqual([response.status, await response.json()], [200, { code: 1004, msg: text }]);
     });
   }
 
   test('over 16 KiB in chunks, so that no header tells its length', async () => {
-    const headers = { ...goodHeaders(), host: 'x', 'content-type': json, 'transfer-encoding': 'chunked', connection: 'close' };
+    const headers = {
+      ...goodHeaders(),
+      host: 'x',
+      'content-type': json,
+      'transfer-encoding': 'chunked',
+      connection: 'close',
+    };
     const head = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
     const chunk = `1000\r\n${' '.repeat(0x1000)}\r\n`;
-    const answer = await exchange(port, `POST ${UPDATE_PATH} HTTP/1.1\r\n${head.join('')}\r\n${chunk.repeat(5)}0\r\n\r\n`);
+    const answer = await exchange(
+      port,
+      `POST ${UPDATE_PATH} HTTP/1.1\r\n${head.join('')}\r\n${chunk.repeat(5)}0\r\n\r\n`,
+    );
     assert.deepEqual([answer.status, JSON.parse(answer.body)], [200, { code: 1004, msg: 'Invalid request parameter' }]);
   });
 
   test('but not with a charset beside the type, nor at 16 KiB exactly', async () => {
-    const body = JSON.stringify({ ...fine, more: 'x'.repeat(16 * 1024 - JSON.stringify({ ...fine, more: '' }).length) });
+    const body = JSON.stringify({
+      ...fine,
+      more: 'x'.repeat(16 * 1024 - JSON.stringify({ ...fine, more: '' }).length),
+    });
     for (const type of ['application/json; charset=utf-8', 'application/json;charset=UTF-8', 'Application/JSON']) {
-      assert.equal((await call({ method: 'POST', path: UPDATE_PATH, headers: { 'content-type': type }, body })).code, 4001, type);
+      assert.equal(
+        (await call({ method: 'POST', path: UPDATE_PATH, headers: { 'content-type': type }, body })).code,
+        4001,
+        type,
+      );
     }
   });
 });
@@ -338,13 +406,20 @@ describe('what is no HTTP gets the envelope all the same, and the server lives o
     ['headers over 16 KiB', `GET ${TOKEN_PATH} HTTP/1.1\r\nHost: x\r\nApi-Key: ${'x'.repeat(17 * 1024)}\r\n\r\n`, 431],
     ['garbage', '5f0c\u0000garbage\r\n\r\n', 400],
     ['a TLS greeting', '\u0016\u0003\u0001\u0002\u0000\u0001\u0000\r\n\r\n', 400],
-    ['a body of two lengths', `POST ${UPDATE_PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}`, 400],
+    [
+      'a body of two lengths',
+      `POST ${UPDATE_PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}`,
+      400,
+    ],
   ];
   for (const [what, bytes, status] of broken) {
     test(what, async () => {
       const answer = await exchange(port, bytes);
       assert.equal(answer.status, status);
-      assert.match(answer.head, /content-type: application\/json; charset=utf-8\r\n(.*\r\n)*x-request-id: [0-9a-f-]{36}\r\n/i);
+      assert.match(
+        answer.head,
+        /content-type: application\/json; charset=utf-8\r\n(.*\r\n)*x-request-id: [0-9a-f-]{36}\r\n/i,
+      );
       assert.deepEqual(JSON.parse(answer.body), { code: 1004, msg: 'Invalid request parameter' });
       assert.equal((await fetch(`${url}/healthz`)).status, 200);
     });

@@ -13,7 +13,9 @@ const scratch = mkdtempSync(join(tmpdir(), 'pinward-docs-'));
 chmodSync(scratch, 0o711); // as in run.ts: as root, PostgreSQL's user is to reach what is below
 const config = readConfig({ PINWARD_DATA_DIR: join(scratch, 'data') });
 const platform = await openPlatform(config);
-const app = await buildApp(buildServices({ config, clock: Date.now, log: createLog('silent'), db: platform.db, keys: platform.keys }));
+const app = await buildApp(
+  buildServices({ config, clock: Date.now, log: createLog('silent'), db: platform.db, keys: platform.keys }),
+);
 try {
   await app.ready();
   for (const [name, text] of Object.entries(await generatedDocuments(app, platform.db))) {

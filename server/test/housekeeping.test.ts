@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { forgetDelivered } from '../src/callbacks/store.ts';
-import { forgetClientTokens } from '../src/cards/store.ts';
-import type { Queryable } from '../src/db/database.ts';
-import { FORGET_AT_ONCE } from '../src/db/forget.ts';
-import { forgetAnswers } from '../src/http/idempotency-store.ts';
-import { forgetHistories, forgetUsedJtis } from '../src/pins/store.ts';
+import { deleteExpiredKeys } from '../src/api/merchant/idempotency-store.ts';
+import { deleteDelivered } from '../src/callbacks/store.ts';
+import { deleteExpiredClientTokens } from '../src/cards/client-token-store.ts';
+import { DELETE_LIMIT } from '../src/db/delete-expired.ts';
+import type { Queryable } from '../src/db/queryable.ts';
+import { deleteExpiredJtis, deleteUnneededHistory } from '../src/pins/store.ts';
 import { startPlatform, type TestPlatform } from './support/test-platform.ts';
 
 /** More than twice what one deletion takes. */
@@ -21,33 +21,39 @@ after(() => platform.close());
 const at = "to_timestamp(case when n > 3 then 0 else extract(epoch from now()) end) + interval '1 second'";
 
 for (const [what, table, insert, forget] of [
-  ['one-use numbers', 'used_jtis', `insert into used_jtis select 1, 'jti-' || n, ${at}`, forgetUsedJtis],
+  ['one-use numbers', 'used_jtis', `insert into used_jtis select 1, 'jti-' || n, ${at}`, deleteExpiredJtis],
   [
     'client tokens',
     'client_tokens',
     `insert into client_tokens select sha256(convert_to('token-' || n, 'UTF8')), 1, 'C202605220001', 1, ${at}`,
-    forgetClientTokens,
+    deleteExpiredClientTokens,
   ],
-  ['kept answers', 'idempotency_keys', `insert into idempotency_keys select 1, 'key-' || n, sha256('x'), '{}', null, ${at}`, forgetAnswers],
+  [
+    'kept answers',
+    'idempotency_keys',
+    `insert into idempotency_keys select 1, 'key-' || n, sha256('x'), '{}', null, ${at}`,
+    deleteExpiredKeys,
+  ],
   [
     'delivered callbacks',
     'callback_events',
     `insert into callback_events (merchant_id, card_no, action, data, created_at, delivered_at) select 1, 'C', 'Pin_set', '{}', now(), ${at}`,
-    forgetDelivered,
+    deleteDelivered,
   ],
   [
     'earlier PINs',
     'pin_history',
     `update merchants set pin_history = 5 where merchant_id = 2;
      insert into pin_history select case when n > 3 then 1 else 2 end, 'C', n, '', '', 1`,
-    forgetHistories,
+    deleteUnneededHistory,
   ],
 ] as const)
   test(`${what} are forgotten once they have had their time, however many they are, also by two at once`, async () => {
     await platform.db.script(`${insert} from generate_series(1, ${MANY + KEPT}) n`);
     const batches: number[] = [];
     const db: Queryable = {
-      async query<R extends unknown[]>(name: string, text: string, values?: unknown[]): Promise<R[]> {
+      ...platform.db,
+      async query<R extends object>(name: string, text: string, values?: unknown[]): Promise<R[]> {
         const rows = await platform.db.query<R>(name, text, values);
         batches.push(rows.length);
         return rows;
@@ -55,6 +61,9 @@ for (const [what, table, insert, forget] of [
     };
     const gone = await Promise.all([forget(db, Date.now()), forget(db, Date.now())]);
     assert.equal(gone[0] + gone[1], MANY);
-    assert.ok(batches.every((size) => size <= FORGET_AT_ONCE) && batches.filter((size) => size > 0).length >= 3, `${batches}`);
-    assert.deepEqual(await platform.db.query(`left-${table}`, `select count(*) from ${table}`), [[KEPT]]);
+    assert.ok(
+      batches.every((size) => size <= DELETE_LIMIT) && batches.filter((size) => size > 0).length >= 3,
+      `${batches}`,
+    );
+    assert.deepEqual(await platform.db.tuples(`left-${table}`, `select count(*) from ${table}`), [[KEPT]]);
   });

@@ -10,8 +10,11 @@ import pino from 'pino';
 import { buildApp } from '../src/app.ts';
 import { readConfig } from '../src/config.ts';
 import { openDatabase } from '../src/db/database.ts';
-import { createKeyFile, newKey, openKeyFile, readKeyFile } from '../src/keys/key-file.ts';
+import { readKeyFile } from '../src/keys/key-file.ts';
 import { keysOf } from '../src/keys/keys.ts';
+import { makeKey } from '../src/keys/make-key.ts';
+import { createKeyFile } from '../src/keys/make-key-file.ts';
+import { openKeyFile } from '../src/keys/open-key-file.ts';
 import { type Hsm, HsmError, openHsm } from '../src/keys/pkcs11.ts';
 import { logOptions } from '../src/log.ts';
 import { resetSandbox } from '../src/sandbox/seed.ts';
@@ -115,11 +118,15 @@ describe('a token', { skip: noHsm }, () => {
     assert.equal((await keys.pinVerify.mac(1, Buffer.from('x'))).length, 32);
     const wrapped = await keys.kek.wrap(Buffer.from('secret'), 'row');
     assert.equal((await keys.kek.unwrap(wrapped, 'row')).toString(), 'secret');
-    const next = () => newKey({ file: stored, kek: hsm.held(stored.kek.hsm_label as string), hsm }, 'pin-verify', new Date(), new Date());
+    const next = () =>
+      makeKey({ file: stored, kek: hsm.held(stored.kek.hsm_label as string), hsm }, 'pin-verify', { now: new Date() });
     const [made, again] = [await next(), await next()];
     assert.equal(made.version, again.version, 'as after a crash, when the first was not written to the file');
     assert.notEqual(made.hsm_label, again.hsm_label);
-    await assert.rejects(openKeyFile(path, { kind: 'key', key: new Secret(Buffer.alloc(32, 1)) }), /was sealed with an HSM/);
+    await assert.rejects(
+      openKeyFile(path, { kind: 'key', key: new Secret(Buffer.alloc(32, 1)) }),
+      /was sealed with an HSM/,
+    );
   });
 });
 
@@ -131,14 +138,22 @@ describe('a token is not opened', { skip: noHsm }, () => {
   after(() => soft.close());
 
   const refused: [what: string, change: (config: SoftHsm['config']) => SoftHsm['config'], words: RegExp][] = [
-    ['another PIN', (config) => ({ ...config, pin: new Secret('00000000') }), /the token "pinward-test" refuses the PIN$/],
+    [
+      'another PIN',
+      (config) => ({ ...config, pin: new Secret('00000000') }),
+      /the token "pinward-test" refuses the PIN$/,
+    ],
     [
       'a token that is not there',
       (config) => ({ ...config, token: 'elsewhere' }),
       /has no token "elsewhere"; it has: "pinward-test" in slot \d+/,
     ],
     ['a slot that is not there', (config) => ({ ...config, token: 12 }), /has no token in slot 12/],
-    ['a module that is none', (config) => ({ ...config, module: '/etc/hostname' }), /module \/etc\/hostname cannot be loaded/],
+    [
+      'a module that is none',
+      (config) => ({ ...config, module: '/etc/hostname' }),
+      /module \/etc\/hostname cannot be loaded/,
+    ],
   ];
   for (const [what, change, words] of refused)
     test(`with ${what}, and that is said without the PIN`, async () => {
@@ -173,7 +188,12 @@ describe('the platform on an HSM', { skip: noRemoteHsm }, () => {
       const issuer = issuerOf({ app });
       const set = async (pin: string) => (await merchant.call('POST', '/card/pin/set', pinBody(pin))).code;
       const count = async () =>
-        (await db.query<[number, number]>('count', `select pin_version, audit_count from cards where card_no = 'C202605220001'`))[0];
+        (
+          await db.tuples<[number, number]>(
+            'count',
+            `select pin_version, audit_count from cards where card_no = 'C202605220001'`,
+          )
+        )[0];
       assert.equal(await set('142536'), 0);
       assert.deepEqual((await issuer.verify('142536')).data, { result: 'match' });
       const before = await count();
@@ -196,7 +216,9 @@ describe('the platform on an HSM', { skip: noRemoteHsm }, () => {
       await remote.comeBack();
       await until('it is ready once more', async () => (await app.inject('/readyz')).statusCode === 200);
       assert.equal(await set('385016'), 0);
-      assert.ok(lines.some((line) => line.includes('the HSM')) && !lines.some((line) => /48151623|142536|902847/.test(line)));
+      assert.ok(
+        lines.some((line) => line.includes('the HSM')) && !lines.some((line) => /48151623|142536|902847/.test(line)),
+      );
     } finally {
       await app.close();
       await db.close();
@@ -215,7 +237,12 @@ describe('the platform on an HSM', { skip: noRemoteHsm }, () => {
     const listed = await installation.run(['keys', 'list']);
     assert.match(listed.stdout, /kek +1 +AES-256 +[0-9A-F]{6} +active +- +pinward-kek-1-/);
     assert.match(listed.stdout, /pin-verify +1 +HMAC-SHA-256 +[0-9A-F]{6} +active +0 d +pinward-pin-verify-1-/);
-    for (const args of [['rotate', 'pin-verify', '--active-in', '0'], ['rotate', 'kek'], ['rewrap'], ['destroy', 'kek', '1']]) {
+    for (const args of [
+      ['rotate', 'pin-verify', '--active-in', '0'],
+      ['rotate', 'kek'],
+      ['rewrap'],
+      ['destroy', 'kek', '1'],
+    ]) {
       if (args[0] === 'destroy') ageKeys(installation);
       assert.equal((await installation.run(['keys', ...args])).status, 0, args.join(' '));
     }
@@ -229,7 +256,12 @@ describe('the platform on an HSM', { skip: noRemoteHsm }, () => {
       const response = await fetch(`${again.url}/issuer/v1/pin/verify`, {
         method: 'POST',
         headers: { Authorization: 'Bearer sandbox_issuer_key', 'Content-Type': 'application/json' },
-        body: JSON.stringify({ card_no: 'C202605220001', pin_block: pinBlock(pin), format: 4, zone_key: 'sandbox_zpk' }),
+        body: JSON.stringify({
+          card_no: 'C202605220001',
+          pin_block: pinBlock(pin),
+          format: 4,
+          zone_key: 'sandbox_zpk',
+        }),
       });
       return ((await response.json()) as { data: { result: string } }).data.result;
     };

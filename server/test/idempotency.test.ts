@@ -3,10 +3,17 @@ import { request as httpRequest } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { after, beforeEach, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { forgetAnswers } from '../src/http/idempotency-store.ts';
+import { deleteExpiredKeys } from '../src/api/merchant/idempotency-store.ts';
 import { pinBody, seal } from './support/sandbox.ts';
 import { intactChain } from './support/stored-pin.ts';
-import { type Answer, type Headers, type Merchant, merchantOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
+import {
+  type Answer,
+  type Headers,
+  type Merchant,
+  merchantOf,
+  startPlatform,
+  type TestPlatform,
+} from './support/test-platform.ts';
 
 const DAY_MS = 86_400_000;
 const LOCKED_MS = 30_000;
@@ -24,7 +31,13 @@ beforeEach(async () => {
 });
 after(() => platform.close());
 
-function post(key: string | undefined, path = UPDATE, body: unknown = FROZEN, by = merchant, headers: Headers = {}): Promise<Answer> {
+function post(
+  key: string | undefined,
+  path = UPDATE,
+  body: unknown = FROZEN,
+  by = merchant,
+  headers: Headers = {},
+): Promise<Answer> {
   return by.call('POST', path, body, { 'content-type': 'application/json', 'idempotency-key': key, ...headers });
 }
 
@@ -33,17 +46,19 @@ function isRepeat({ headers }: Answer): boolean {
 }
 
 async function keptKeys(): Promise<string[]> {
-  return (await platform.db.query<[string]>('kept-keys', 'select key from idempotency_keys order by key')).flat();
+  return (await platform.db.tuples<[string]>('kept-keys', 'select key from idempotency_keys order by key')).flat();
 }
 
 async function changesOf(cardNo = CARD): Promise<string[]> {
-  return (await intactChain(platform.db, cardNo)).map(({ action }) => action).filter((action) => action !== 'card_created');
+  return (await intactChain(platform.db, cardNo))
+    .map(({ action }) => action)
+    .filter((action) => action !== 'card_created');
 }
 
 /** Keeps everybody else from changing the card until `work` is done; a request waits for it for at most 1 s. */
 function whileCardIsHeld(work: () => Promise<void>): Promise<void> {
   return platform.db.transaction(async (tx) => {
-    await tx.query('hold', 'select from cards where card_no = $1 for update', [CARD]);
+    await tx.tuples('hold', 'select from cards where card_no = $1 for update', [CARD]);
     await work();
   });
 }
@@ -51,13 +66,13 @@ function whileCardIsHeld(work: () => Promise<void>): Promise<void> {
 /** Waits until so many requests wait for the card's lock. */
 async function waiting(requests: number): Promise<void> {
   const count = `select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
-  while (((await platform.db.query<[number]>('waiting', count))[0]?.[0] ?? 0) < requests) await sleep(5);
+  while (((await platform.db.tuples<[number]>('waiting', count))[0]?.[0] ?? 0) < requests) await sleep(5);
 }
 
 /** What a process leaves that dies before it has stored an answer. */
 async function killBeforeAnswer(key: string): Promise<void> {
   const locked = `answer = null, locked_until = created_at + interval '30 seconds'`;
-  await platform.db.query('kill', `update idempotency_keys set ${locked} where key = $1`, [key]);
+  await platform.db.tuples('kill', `update idempotency_keys set ${locked} where key = $1`, [key]);
 }
 
 describe('a request with an Idempotency-Key', () => {
@@ -91,7 +106,10 @@ describe('a request with an Idempotency-Key', () => {
       assert.equal(answer.text, '{"code":1023,"msg":"Idempotency-Key was used with another request"}');
       assert.ok(!isRepeat(answer));
     }
-    assert.equal((await post('k', '/card/support/bins', {}, merchant, { language: 'zh_CN' })).msg, 'Idempotency-Key 已用于其他请求');
+    assert.equal(
+      (await post('k', '/card/support/bins', {}, merchant, { language: 'zh_CN' })).msg,
+      'Idempotency-Key 已用于其他请求',
+    );
     await post('lists', UPDATE, { ...FROZEN, more: [1, 2] });
     assert.equal((await post('lists', UPDATE, { ...FROZEN, more: [2, 1] })).code, 1023);
     assert.ok(isRepeat(await post('k')));
@@ -99,7 +117,12 @@ describe('a request with an Idempotency-Key', () => {
 
   test("is its credential's own: another's same key is another key", async () => {
     await post('k');
-    const other = await post('k', UPDATE, { card_no: 'C202605220006', status: 'Frozen' }, merchantOf(platform, 'other_api_key'));
+    const other = await post(
+      'k',
+      UPDATE,
+      { card_no: 'C202605220006', status: 'Frozen' },
+      merchantOf(platform, 'other_api_key'),
+    );
     assert.deepEqual([other.code, isRepeat(other)], [0, false]);
     assert.deepEqual(await keptKeys(), ['k', 'k']);
   });
@@ -180,14 +203,26 @@ describe('an Idempotency-Key', () => {
       '/card/support/bins': {},
       '/card/package/list': {},
       '/card/list': time,
-      '/card/apply': { cardholder_no: 'U202605220001', card_unique_no: 'u2', card_type: 'Virtual', card_bin_no: 'B202605220001' },
-      '/card/active': { cardholder_no: 'U202605220001', card_no: 'C202605220003', cvv: seal('685'), card_last_no: '0030' },
+      '/card/apply': {
+        cardholder_no: 'U202605220001',
+        card_unique_no: 'u2',
+        card_type: 'Virtual',
+        card_bin_no: 'B202605220001',
+      },
+      '/card/active': {
+        cardholder_no: 'U202605220001',
+        card_no: 'C202605220003',
+        cvv: seal('685'),
+        card_last_no: '0030',
+      },
       [UPDATE]: FROZEN,
     };
     interface Operation {
       parameters?: { name: string }[];
     }
-    const { paths } = (await platform.app.inject('/openapi.json')).json<{ paths: Record<string, Record<string, Operation>> }>();
+    const { paths } = (await platform.app.inject('/openapi.json')).json<{
+      paths: Record<string, Record<string, Operation>>;
+    }>();
     const documented = Object.entries(paths).filter(([, operations]) =>
       Object.entries(operations).some(([method, { parameters = [] }]) => {
         const takesKey = parameters.some(({ name }) => name === 'Idempotency-Key');
@@ -213,7 +248,7 @@ describe('an Idempotency-Key', () => {
   test('costs two statements, and none where it is absent', async () => {
     const { db } = platform;
     const { query } = db;
-    const own = ['begin-run', 'find-kept', 'keep-answer', 'drop-run'];
+    const own = ['begin-run', 'find-run', 'keep-answer', 'drop-run'];
     let names: string[] = [];
     db.query = (name, ...rest) => {
       if (own.includes(name)) names.push(name);
@@ -226,7 +261,7 @@ describe('an Idempotency-Key', () => {
     };
     assert.deepEqual(await statements(), []);
     assert.deepEqual(await statements('k'), ['begin-run', 'keep-answer']);
-    assert.deepEqual(await statements('k'), ['begin-run', 'find-kept']);
+    assert.deepEqual(await statements('k'), ['begin-run', 'find-run']);
   });
 });
 
@@ -278,7 +313,11 @@ describe('while a request is being served', () => {
   test('its caller may go away: the answer is there for the repetition, and a close waits for it', async () => {
     await platform.app.listen({ host: '127.0.0.1', port: 0 });
     const { port } = platform.app.server.address() as AddressInfo;
-    const headers = { 'api-key': merchant.apiKey, 'access-token': await merchant.token(), timestamp: String(platform.clock.now) };
+    const headers = {
+      'api-key': merchant.apiKey,
+      'access-token': await merchant.token(),
+      timestamp: String(platform.clock.now),
+    };
     const sent = httpRequest({
       host: '127.0.0.1',
       port,
@@ -297,7 +336,7 @@ describe('while a request is being served', () => {
       await sleep(50);
     });
     await closed;
-    const kept = await platform.db.query('kept', 'select key, answer from idempotency_keys');
+    const kept = await platform.db.tuples('kept', 'select key, answer from idempotency_keys');
     assert.deepEqual(kept, [['k', SUCCESS]]);
     const next = await startPlatform({}, { databaseUrl: platform.databaseUrl, clock: platform.clock });
     assert.ok(isRepeat(await post('k', UPDATE, FROZEN, merchantOf(next))));
@@ -370,7 +409,11 @@ describe('the same request may be tried again', () => {
     const { query } = db;
     db.query = (name, ...rest) => (name === 'keep-answer' ? Promise.reject(new Error('away')) : query(name, ...rest));
     assert.equal((await post('k')).text, SUCCESS);
-    assert.ok(platform.logLines.some((line) => line.includes('outcome of a request with a key not stored') && line.includes('away')));
+    assert.ok(
+      platform.logLines.some(
+        (line) => line.includes('outcome of a request with a key not stored') && line.includes('away'),
+      ),
+    );
     db.query = query;
     assert.equal((await post('k')).code, 1024);
     platform.clock.now += LOCKED_MS;
@@ -392,6 +435,6 @@ test('housekeeping forgets what is older than 24 hours, however much it is, and 
   platform.clock.now += 1;
   await post('young');
   platform.clock.now += DAY_MS - 1;
-  await forgetAnswers(platform.db, platform.clock.now);
+  await deleteExpiredKeys(platform.db, platform.clock.now);
   assert.deepEqual(await keptKeys(), ['young']);
 });

@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { createHash, createSecretKey, randomBytes } from 'node:crypto';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import fc from 'fast-check';
-import { wrapKeyBlock } from '../src/crypto/key-block.ts';
 import { type KeyAlgorithm, keyCheckValue } from '../src/crypto/key-check-value.ts';
 import type { PinBlockFormat } from '../src/crypto/pin-block.ts';
-import { createIssuer, endIssuer } from '../src/issuer/administer.ts';
-import { changeMerchant } from '../src/merchants/administer.ts';
+import { createIssuer } from '../src/issuers/create-issuer.ts';
+import { disableIssuer } from '../src/issuers/disable-issuer.ts';
+import { updateMerchant } from '../src/merchants/update-merchant.ts';
 import { ISSUER } from '../src/sandbox/world.ts';
 import { validPin } from './support/calls.ts';
 import { type IssuerHost, issuerOf, panOf, pinBlock } from './support/issuer.ts';
@@ -14,6 +14,7 @@ import { pinBody } from './support/sandbox.ts';
 import { until } from './support/server-process.ts';
 import { intactChain } from './support/stored-pin.ts';
 import { type Merchant, merchantOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
+import { wrapKeyBlock } from './support/wrap-key-block.ts';
 
 let platform: TestPlatform;
 let merchant: Merchant;
@@ -27,7 +28,8 @@ after(() => platform.close());
 
 const CARD = 'C202605220001';
 const KBPK = Buffer.from(ISSUER.keys[1].bytes, 'hex');
-const setPin = async (pin: string) => assert.equal((await merchant.call('POST', '/card/pin/set', pinBody(pin))).code, 0);
+const setPin = async (pin: string) =>
+  assert.equal((await merchant.call('POST', '/card/pin/set', pinBody(pin))).code, 0);
 const status = async (cardNo = CARD) => (await issuer.call('GET', `/pin/${cardNo}`)).data as Record<string, unknown>;
 const verifyBlock = (pin_block: string, more = {}) =>
   issuer.call('POST', '/pin/verify', { card_no: CARD, pin_block, format: 4, zone_key: 'sandbox_zpk', ...more });
@@ -43,7 +45,8 @@ describe('a PIN that was set', () => {
     assert.deepEqual((await issuer.verify('142536')).data, { result: 'match' });
     assert.deepEqual((await issuer.verify('142537')).data, { result: 'mismatch', tries_left: 2 });
     assert.deepEqual((await issuer.verify('142536')).data, { result: 'match' });
-    for (const tries_left of [2, 1, 0]) assert.deepEqual((await issuer.verify('902847')).data, { result: 'mismatch', tries_left });
+    for (const tries_left of [2, 1, 0])
+      assert.deepEqual((await issuer.verify('902847')).data, { result: 'mismatch', tries_left });
     assert.deepEqual((await issuer.verify('142536')).data, { result: 'blocked' }, 'the right one too');
     assert.deepEqual(await status(), { status: 'BLOCKED', tries_left: 0, set_at: platform.clock.now, envelope: 'ecb' });
   });
@@ -57,10 +60,13 @@ describe('a PIN that was set', () => {
 
   test('is unblocked with a record of what was cleared, also where a try was written meanwhile', async () => {
     const unblocked = await platform.db.transaction(async (tx) => {
-      await tx.query('hold', `update cards set pin_failed_tries = 3, pin_blocked_at = now() where card_no = '${CARD}'`);
+      await tx.tuples(
+        'hold',
+        `update cards set pin_failed_tries = 3, pin_blocked_at = now() where card_no = '${CARD}'`,
+      );
       const answer = issuer.call('POST', '/pin/unblock', { card_no: CARD });
       await until('it waits for the card', async () => {
-        const [[waiting] = [0]] = await platform.db.query<[number]>(
+        const [[waiting] = [0]] = await platform.db.tuples<[number]>(
           'waiting',
           `select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
         );
@@ -69,9 +75,9 @@ describe('a PIN that was set', () => {
       return { answer };
     });
     assert.equal((await unblocked.answer).code, 0);
-    const [[details] = ['']] = await platform.db.query<[string]>(
+    const [[details] = ['']] = await platform.db.tuples<[string]>(
       'unblocked',
-      `select details from audit_records where card_no = '${CARD}' and action = 'pin_unblocked' order by seq desc limit 1`,
+      `select details from audit_records where subject = '${CARD}' and action = 'pin_unblocked' order by seq desc limit 1`,
     );
     const { blocked, failed_tries } = JSON.parse(details);
     assert.deepEqual({ blocked, failed_tries }, { blocked: true, failed_tries: 3 });
@@ -87,7 +93,9 @@ describe('a PIN that was set', () => {
 
   test('is found by the PAN as by the card number', async () => {
     const body = { pin_block: pinBlock('142536'), format: 4, zone_key: 'sandbox_zpk' };
-    assert.deepEqual((await issuer.call('POST', '/pin/verify', { ...body, pan: panOf(CARD) })).data, { result: 'match' });
+    assert.deepEqual((await issuer.call('POST', '/pin/verify', { ...body, pan: panOf(CARD) })).data, {
+      result: 'match',
+    });
     assert.equal((await issuer.call('POST', '/pin/verify', { ...body, pan: '9999990000099999' })).code, 4001);
     for (const both of [{}, { pan: panOf(CARD), card_no: CARD }])
       assert.equal((await issuer.call('POST', '/pin/verify', { ...body, ...both })).msg, 'card_no invalid parameter');
@@ -126,7 +134,9 @@ describe('parallel guesses', () => {
     try {
       await setPin('142536');
       const hosts = [issuer, issuerOf(second)];
-      const answers = await Promise.all(Array.from({ length: 200 }, (_, i) => (hosts[i % 2] as IssuerHost).verify(validPin(500 + i))));
+      const answers = await Promise.all(
+        Array.from({ length: 200 }, (_, i) => (hosts[i % 2] as IssuerHost).verify(validPin(500 + i))),
+      );
       const told = answers.map(({ data }) => data as { result: string; tries_left?: number });
       assert.deepEqual(
         told
@@ -146,7 +156,9 @@ describe('parallel guesses', () => {
     for (let round = 0; round < 5; round++) {
       await setPin('142536');
       const pins = Array.from({ length: 40 }, (_, i) => (i === 20 ? '142536' : validPin(600 + i)));
-      const told = (await Promise.all(pins.map((pin) => issuer.verify(pin)))).map(({ data }) => (data as { result: string }).result);
+      const told = (await Promise.all(pins.map((pin) => issuer.verify(pin)))).map(
+        ({ data }) => (data as { result: string }).result,
+      );
       const mismatches = told.filter((result) => result === 'mismatch').length;
       const matched = told[20] === 'match';
       // A match clears the count, so that three more may follow it; never more before it than would have blocked.
@@ -175,7 +187,10 @@ describe('a block that is none', () => {
     ['too long', () => `${good()}00`],
     ['of one byte', () => '00'],
     ['over another PAN', () => pinBlock('142536', 'C202605220005')],
-    ['under another key', () => pinBlock('142536', CARD, { algorithm: 'AES-256', key: createSecretKey(Buffer.alloc(32, 7)) })],
+    [
+      'under another key',
+      () => pinBlock('142536', CARD, { algorithm: 'AES-256', key: createSecretKey(Buffer.alloc(32, 7)) }),
+    ],
     ['with a bit turned', () => good().replace(/.$/, (digit) => (Number.parseInt(digit, 16) ^ 1).toString(16))],
   ];
   for (const [what, block] of malformed)
@@ -233,12 +248,20 @@ describe('verifying is refused', () => {
     const foreign = await other.call('POST', '/pin/unblock', { card_no: CARD });
     const none = await other.call('POST', '/pin/unblock', { card_no: 'C000000000000' });
     assert.deepEqual([foreign.code, foreign.text], [4001, none.text]);
-    assert.equal((await other.call('GET', '/pin/C202605220006')).code, 4001, "its merchant's, but of another issuer's BIN");
+    assert.equal(
+      (await other.call('GET', '/pin/C202605220006')).code,
+      4001,
+      "its merchant's, but of another issuer's BIN",
+    );
     await platform.db.script(`update cards set card_bin_no = null where card_no = 'C202605220006'`);
     assert.equal((await other.call('GET', '/pin/C202605220006')).code, 0);
     assert.equal((await other.call('GET', `/pin/${CARD}`)).code, 4001);
     const ownCard = { card_no: 'C202605220006', pin_block: '00'.repeat(16), format: 4, zone_key: 'sandbox_zpk' };
-    assert.equal((await other.call('POST', '/pin/verify', ownCard)).code, 5002, "another issuer's zone key is as good as none");
+    assert.equal(
+      (await other.call('POST', '/pin/verify', ownCard)).code,
+      5002,
+      "another issuer's zone key is as good as none",
+    );
   });
 
   test('where no PIN was set: that is told, and unblocking answers 4018', async () => {
@@ -248,7 +271,8 @@ describe('verifying is refused', () => {
   });
 
   test('in a format that the zone key is not for: 1004', async () => {
-    for (const format of [0, 1, 3]) assert.equal((await verifyBlock('00'.repeat(8), { format })).msg, 'format invalid parameter');
+    for (const format of [0, 1, 3])
+      assert.equal((await verifyBlock('00'.repeat(8), { format })).msg, 'format invalid parameter');
     for (const format of [2, 5, '4']) assert.equal((await verifyBlock('00'.repeat(16), { format })).code, 1004);
   });
 });
@@ -261,7 +285,7 @@ describe('the gate of the issuer', () => {
     );
     const ended = issuerOf(platform, secret.expose());
     assert.equal((await ended.call('GET', '/zone-keys')).code, 0);
-    await endIssuer({ db: platform.db, now: Date.now }, issuerNo);
+    await disableIssuer({ db: platform.db, now: Date.now }, issuerNo);
     await new Promise((resolve) => setTimeout(resolve, 1000));
     const answers = [
       await ended.call('GET', `/pin/${CARD}`),
@@ -304,7 +328,9 @@ describe('the gate of the issuer', () => {
         'x-forwarded-for': '203.0.113.7',
         ...(cert && { 'client-cert': `:${cert.toString('base64')}:` }),
       };
-      return (await platform.app.inject({ url: '/issuer/v1/zone-keys', headers, remoteAddress })).json<{ code: number }>().code;
+      return (await platform.app.inject({ url: '/issuer/v1/zone-keys', headers, remoteAddress })).json<{
+        code: number;
+      }>().code;
     };
     assert.equal(await ask('10.1.1.1', der), 0);
     assert.equal(await ask('10.1.1.1', randomBytes(300)), 5001);
@@ -339,33 +365,57 @@ describe('zone keys', () => {
     test(`of ${algorithm} come in a key block, and PIN blocks of format ${format} under them are verified`, async () => {
       await setPin('142536');
       await forgetMalformed();
-      const key = randomBytes({ 'AES-128': 16, 'AES-192': 24, 'AES-256': 32, 'TDES-2': 16, 'TDES-3': 24, 'HMAC-SHA-256': 32 }[algorithm]);
+      const key = randomBytes(
+        { 'AES-128': 16, 'AES-192': 24, 'AES-256': 32, 'TDES-2': 16, 'TDES-3': 24, 'HMAC-SHA-256': 32 }[algorithm],
+      );
       const label = newLabel();
-      const data = (await importKey(label, wrapKeyBlock(KBPK, { ...header, optionalBlocks: [], algorithm: letter }, key, 32))).data as {
+      const data = (
+        await importKey(label, wrapKeyBlock(KBPK, { ...header, optionalBlocks: [], algorithm: letter }, key, 32))
+      ).data as {
         kcv: string;
       };
       assert.deepEqual(data, { label, algorithm, kcv: keyCheckValue(algorithm, key) });
       const block = pinBlock('142536', CARD, { algorithm, key: createSecretKey(key) }, format);
       assert.deepEqual((await verifyBlock(block, { format, zone_key: label })).data, { result: 'match' });
       const { data: list } = await issuer.call('GET', '/zone-keys');
-      assert.ok((list as { list: { label: string; kcv: string }[] }).list.some((one) => one.label === label && one.kcv === data.kcv));
+      assert.ok(
+        (list as { list: { label: string; kcv: string }[] }).list.some(
+          (one) => one.label === label && one.kcv === data.kcv,
+        ),
+      );
     });
 
   const refused: [what: string, block: () => string][] = [
     ['for another use', () => wrapKeyBlock(KBPK, { ...header, optionalBlocks: [], usage: 'B0' }, randomBytes(32))],
-    ['that may only encipher', () => wrapKeyBlock(KBPK, { ...header, optionalBlocks: [], modeOfUse: 'E' }, randomBytes(32))],
-    ['of another algorithm', () => wrapKeyBlock(KBPK, { ...header, optionalBlocks: [], algorithm: 'H' }, randomBytes(32))],
+    [
+      'that may only encipher',
+      () => wrapKeyBlock(KBPK, { ...header, optionalBlocks: [], modeOfUse: 'E' }, randomBytes(32)),
+    ],
+    [
+      'of another algorithm',
+      () => wrapKeyBlock(KBPK, { ...header, optionalBlocks: [], algorithm: 'H' }, randomBytes(32)),
+    ],
     ['of a length that AES has not', () => wrapKeyBlock(KBPK, { ...header, optionalBlocks: [] }, randomBytes(20))],
-    ['of a length that TDES has not', () => wrapKeyBlock(KBPK, { ...header, optionalBlocks: [], algorithm: 'T' }, randomBytes(8))],
-    ['under another protection key', () => wrapKeyBlock(randomBytes(32), { ...header, optionalBlocks: [] }, randomBytes(32))],
+    [
+      'of a length that TDES has not',
+      () => wrapKeyBlock(KBPK, { ...header, optionalBlocks: [], algorithm: 'T' }, randomBytes(8)),
+    ],
+    [
+      'under another protection key',
+      () => wrapKeyBlock(randomBytes(32), { ...header, optionalBlocks: [] }, randomBytes(32)),
+    ],
     [
       'of version B under an AES key',
-      () => wrapKeyBlock(randomBytes(24), { ...header, optionalBlocks: [], version: 'B', algorithm: 'T' }, randomBytes(16)),
+      () =>
+        wrapKeyBlock(randomBytes(24), { ...header, optionalBlocks: [], version: 'B', algorithm: 'T' }, randomBytes(16)),
     ],
     ['of version A', () => `A${wrapKeyBlock(KBPK, { ...header, optionalBlocks: [] }, randomBytes(32)).slice(1)}`],
     ['that is none', () => 'D0016P0AD00N0000'],
     ['cut short', () => wrapKeyBlock(KBPK, { ...header, optionalBlocks: [] }, randomBytes(32)).slice(0, -2)],
-    ['with a letter changed', () => wrapKeyBlock(KBPK, { ...header, optionalBlocks: [] }, randomBytes(32)).replace('P0AD', 'P0AN')],
+    [
+      'with a letter changed',
+      () => wrapKeyBlock(KBPK, { ...header, optionalBlocks: [] }, randomBytes(32)).replace('P0AD', 'P0AN'),
+    ],
   ];
   for (const [what, block] of refused)
     test(`in a block ${what} are refused, with one and the same answer`, async () => {
@@ -399,14 +449,17 @@ describe('zone keys', () => {
 });
 
 test('the merchant hears of a block and of its end, if it takes those events', async () => {
-  await changeMerchant({ db: platform.db, now: Date.now }, 'M202605220001', {
+  await updateMerchant({ db: platform.db, now: Date.now }, 'M202605220001', {
     callbackUrl: 'http://127.0.0.1:9/',
     callbackActions: ['Pin_blocked', 'Pin_unblocked'],
   });
   await setPin('142536');
   for (let i = 0; i < 3; i++) await issuer.verify('902847');
   await issuer.call('POST', '/pin/unblock', { card_no: CARD });
-  const events = await platform.db.query<[string, string]>('events', 'select action, data from callback_events order by event_id');
+  const events = await platform.db.tuples<[string, string]>(
+    'events',
+    'select action, data from callback_events order by event_id',
+  );
   const data = { card_no: CARD, cardholder_no: 'U202605220001', time: platform.clock.now };
   assert.deepEqual(
     events.map(([action, text]) => [action, JSON.parse(text)]),
@@ -418,9 +471,10 @@ test('the merchant hears of a block and of its end, if it takes those events', a
 });
 
 test('birth date and phone are kept wrapped, replaced whole, and belong to cardholders of the issuer’s merchants', async () => {
-  const supply = (body: object) => issuer.call('POST', '/cardholder/personal', { cardholder_no: 'U202605220001', ...body });
+  const supply = (body: object) =>
+    issuer.call('POST', '/cardholder/personal', { cardholder_no: 'U202605220001', ...body });
   assert.equal((await supply({ birth_date: '1990-05-14', phone: '8613800138000' })).code, 0);
-  const [row] = await platform.db.query<[Buffer]>(
+  const [row] = await platform.db.tuples<[Buffer]>(
     'personal',
     `select personal_wrapped from cardholders where cardholder_no = 'U202605220001'`,
   );
@@ -429,7 +483,7 @@ test('birth date and phone are kept wrapped, replaced whole, and belong to cardh
   assert.equal((await supply({ phone: '+86138' })).msg, 'phone invalid parameter');
   assert.equal((await supply({ cardholder_no: 'U000000000000', phone: '8613800138000' })).code, 2002);
   assert.equal((await supply({})).code, 0);
-  const [none] = await platform.db.query<[Buffer | null]>(
+  const [none] = await platform.db.tuples<[Buffer | null]>(
     'personal',
     `select personal_wrapped from cardholders where cardholder_no = 'U202605220001'`,
   );

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { KeyBlockError, type KeyBlockFault, type KeyBlockHeader, unwrapKeyBlock, wrapKeyBlock } from '../src/crypto/key-block.ts';
+import { KeyBlockError, type KeyBlockFault, type KeyBlockHeader, unwrapKeyBlock } from '../src/crypto/key-block.ts';
+import { wrapKeyBlock } from './support/wrap-key-block.ts';
 
 const HEADER: KeyBlockHeader = {
   version: 'D',
@@ -29,7 +30,11 @@ test('a key of any length comes back, with its header, under a protection key of
   ] as const) {
     const protection = randomBytes(kbpkBytes);
     for (const length of [1, 8, 16, 24, 32, 48]) {
-      for (const optionalBlocks of [[], [{ id: 'KS', data: '00604B120F9292800000' }], [{ id: 'KV', data: 'x'.repeat(300) }]]) {
+      for (const optionalBlocks of [
+        [],
+        [{ id: 'KS', data: '00604B120F9292800000' }],
+        [{ id: 'KV', data: 'x'.repeat(300) }],
+      ]) {
         const key = randomBytes(length);
         const text = wrapKeyBlock(protection, { ...HEADER, version, optionalBlocks }, key, 32);
         const opened = unwrapKeyBlock(protection, text);
@@ -47,7 +52,11 @@ test('the padding hides how long the key is', () => {
 });
 
 test('a block with any one character changed, cut off or added is refused', () => {
-  const text = wrapKeyBlock(kbpk, { ...HEADER, optionalBlocks: [{ id: 'KS', data: '00604B120F9292800000' }] }, randomBytes(32));
+  const text = wrapKeyBlock(
+    kbpk,
+    { ...HEADER, optionalBlocks: [{ id: 'KS', data: '00604B120F9292800000' }] },
+    randomBytes(32),
+  );
   for (let i = 0; i < text.length; i++) {
     refused(() => unwrapKeyBlock(kbpk, text.slice(0, i)));
     for (const other of ['0', 'F', 'X'])
@@ -67,8 +76,10 @@ test('a header of the same length that says something else is refused by the MAC
 
 test('other versions, and protection keys of other lengths, are refused by name', () => {
   const text = wrapKeyBlock(kbpk, HEADER, randomBytes(32));
-  for (const version of ['A', 'C', 'E', 'd', '0']) refused(() => unwrapKeyBlock(kbpk, version + text.slice(1)), 'version not supported');
-  for (const bytes of [0, 8, 15, 31, 33, 64]) refused(() => unwrapKeyBlock(randomBytes(bytes), text), 'key-block protection key');
+  for (const version of ['A', 'C', 'E', 'd', '0'])
+    refused(() => unwrapKeyBlock(kbpk, version + text.slice(1)), 'version not supported');
+  for (const bytes of [0, 8, 15, 31, 33, 64])
+    refused(() => unwrapKeyBlock(randomBytes(bytes), text), 'key-block protection key');
   refused(
     () => unwrapKeyBlock(randomBytes(32), wrapKeyBlock(randomBytes(16), { ...HEADER, version: 'B' }, randomBytes(16))),
     'key-block protection key',

@@ -5,12 +5,15 @@ import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { personalIdentity, shareTokenIdentity } from '../src/cardholders/store.ts';
 import { addressIdentity } from '../src/cards/application-store.ts';
+import { completeKeyFile, type KeyPlace } from '../src/custody/change-key-file.ts';
+import { destroyKey } from '../src/custody/destroy-key.ts';
+import { rewrap } from '../src/custody/rewrap.ts';
+import { rotateKey } from '../src/custody/rotate-key.ts';
+import { readStale, usesOf } from '../src/custody/store.ts';
 import { LOCKS } from '../src/db/advisory-locks.ts';
-import { completeKeyFile, destroyKey, type KeyPlace, rotateKey } from '../src/keys/administer.ts';
-import { openKeyFile, readKeyFile, replaceKeyFile } from '../src/keys/key-file.ts';
+import { readKeyFile, replaceKeyFile } from '../src/keys/key-file.ts';
 import { keysOf } from '../src/keys/keys.ts';
-import { rewrap } from '../src/keys/rewrap.ts';
-import { readStale, usesOf } from '../src/keys/store.ts';
+import { openKeyFile } from '../src/keys/open-key-file.ts';
 import { secretIdentity } from '../src/merchants/store.ts';
 import { until } from './support/server-process.ts';
 import { testKek } from './support/test-kek.ts';
@@ -38,11 +41,11 @@ after(async () => {
 async function whileHeld<T>(begin: () => Promise<T>, other: () => Promise<unknown>): Promise<PromiseSettledResult<T>> {
   let begun: Promise<T> | undefined;
   await platform.db.session(async (session) => {
-    await session.query('hold', 'select pg_advisory_lock($1)', [LOCKS.keyFile]);
+    await session.tuples('hold', 'select pg_advisory_lock($1)', [LOCKS.keyFile]);
     begun = begin();
     begun.catch(() => {});
     await until('it waits for the file', async () => {
-      const [[waiting] = [0]] = await platform.db.query<[number]>(
+      const [[waiting] = [0]] = await platform.db.tuples<[number]>(
         'waiting',
         `select count(*) from pg_locks where locktype = 'advisory' and not granted and database = (select oid from pg_database where datname = current_database())`,
       );
@@ -55,9 +58,9 @@ async function whileHeld<T>(begin: () => Promise<T>, other: () => Promise<unknow
 }
 
 async function records(): Promise<[action: string, details: Record<string, unknown>][]> {
-  const rows = await platform.db.query<[string, string]>(
+  const rows = await platform.db.tuples<[string, string]>(
     'key-records',
-    `select action, details from audit_records where merchant_id = 0 and card_no = '' order by seq`,
+    `select action, details from audit_records where subject_kind = 'platform' order by seq`,
   );
   return rows.map(([action, details]) => [action, JSON.parse(details)]);
 }
@@ -67,16 +70,19 @@ describe('of a change of the key file', () => {
     // A file that can be read and not replaced: with the draft's ending its name is too long.
     const long = join(scratch, `${'x'.repeat(230)}.json`);
     copyFileSync(place.keyFile, long);
-    await assert.rejects(rotateKey({ ...place, keyFile: long }, 'cvv', 0), { code: 'ENAMETOOLONG' });
+    await assert.rejects(rotateKey({ ...place, keyFile: long }, 'cvv', { activeInMs: 0 }), { code: 'ENAMETOOLONG' });
     assert.deepEqual(readFileSync(long), readFileSync(place.keyFile));
     const [action, details] = (await records()).at(-1) ?? [];
     assert.equal(action, 'key_rotated');
     assert.deepEqual([details?.purpose, details?.version], ['cvv', 2]);
-    await rotateKey(place, 'cvv', 0);
+    await rotateKey(place, 'cvv', { activeInMs: 0 });
     nowMs += 60_000;
     copyFileSync(place.keyFile, long);
-    await assert.rejects(destroyKey({ ...place, keyFile: long }, 'access-token', 1), /access-token version 1 is active/);
-    await rotateKey(place, 'jwe', 0);
+    await assert.rejects(
+      destroyKey({ ...place, keyFile: long }, 'access-token', 1),
+      /access-token version 1 is active/,
+    );
+    await rotateKey(place, 'jwe', { activeInMs: 0 });
     nowMs += 60_000;
     copyFileSync(place.keyFile, long);
     await assert.rejects(destroyKey({ ...place, keyFile: long }, 'jwe', 1), { code: 'ENAMETOOLONG' });
@@ -87,7 +93,7 @@ describe('of a change of the key file', () => {
     const before = readFileSync(place.keyFile);
     await platform.db.script('alter table audit_records rename to away');
     try {
-      await assert.rejects(rotateKey(place, 'jwe', 0), /audit_records/);
+      await assert.rejects(rotateKey(place, 'jwe', { activeInMs: 0 }), /audit_records/);
     } finally {
       await platform.db.script('alter table away rename to audit_records');
     }
@@ -100,7 +106,7 @@ describe('a version that is superseded', () => {
   const destroy = () => destroyKey(place, 'pin-verify', 1);
 
   test('is not destroyed while a process may not have noticed', async () => {
-    await rotateKey(place, 'pin-verify', 10_000);
+    await rotateKey(place, 'pin-verify', { activeInMs: 10_000 });
     const rotatedAtMs = nowMs;
     await assert.rejects(destroy(), /version 1 is active/);
     for (const afterMs of [10_000, 29_000]) {
@@ -108,30 +114,37 @@ describe('a version that is superseded', () => {
       await assert.rejects(destroy(), /pin-verify version 1 may still be in use .*; try again in \d+ s$/);
     }
     nowMs = rotatedAtMs + 20_000;
-    await rotateKey(place, 'pin-verify', 0); // a third, which changes nothing for the first
+    await rotateKey(place, 'pin-verify', { activeInMs: 0 }); // a third, which changes nothing for the first
     nowMs = rotatedAtMs + 30_000;
     await destroy();
   });
 
   test('is counted when nobody else changes the file any more, right before it ends', async () => {
-    await rotateKey(place, 'pin-verify', 0);
+    await rotateKey(place, 'pin-verify', { activeInMs: 0 });
     nowMs += 60_000;
     const outcome = await whileHeld(destroy, () =>
-      platform.db.query(
+      platform.db.tuples(
         'late-pin',
         `update cards set pin_version = 1, pin_prv = $1, pin_salt = $2, pin_key_version = 1, pin_envelope = 'ecb', pin_channel = 'merchant-api',
                 pin_credential_id = 1, pin_set_at = now() where card_no = 'C202605220001'`,
         [Buffer.alloc(32), Buffer.alloc(16)],
       ),
     );
-    assert.match(outcome.status === 'rejected' ? outcome.reason.message : '', /^1 PINs still need pin-verify version 1/);
+    assert.match(
+      outcome.status === 'rejected' ? outcome.reason.message : '',
+      /^1 PINs still need pin-verify version 1/,
+    );
   });
 });
 
 test('keys for new purposes are added to the file as it is once nobody else changes it', async () => {
   const whole = await readKeyFile(place.keyFile);
   await replaceKeyFile(place.keyFile, { ...whole, keys: whole.keys.filter(({ purpose }) => purpose !== 'jwe') });
-  const renamed = { ...whole, kek: { ...whole.kek, version: 7 }, keys: whole.keys.filter(({ purpose }) => purpose !== 'jwe') };
+  const renamed = {
+    ...whole,
+    kek: { ...whole.kek, version: 7 },
+    keys: whole.keys.filter(({ purpose }) => purpose !== 'jwe'),
+  };
   const outcome = await whileHeld(
     () => completeKeyFile(place),
     () => replaceKeyFile(place.keyFile, renamed),
@@ -156,9 +169,11 @@ test('rewrap locks nothing while it wraps, leaves a value that changed meanwhile
       unwrap: keys.kek.unwrap,
       async wrap(plain: Uint8Array, identity: string) {
         wraps++;
-        await db.query('touch-gate', 'update gate_version set version = version');
+        await db.tuples('touch-gate', 'update gate_version set version = version');
         if (identity === secretIdentity('sandbox_api_key') && plain.length !== 17)
-          await db.query('change', `update credentials set secret_wrapped = $1 where api_key = 'sandbox_api_key'`, [other]);
+          await db.tuples('change', `update credentials set secret_wrapped = $1 where api_key = 'sandbox_api_key'`, [
+            other,
+          ]);
         const wrapped = await keys.kek.wrap(plain, identity);
         wrapped.writeUInt16BE(2);
         return wrapped;
@@ -169,11 +184,15 @@ test('rewrap locks nothing while it wraps, leaves a value that changed meanwhile
   const explained: typeof db = {
     ...db,
     async query(name, text, values) {
-      if (name.startsWith('read-stale')) plans.push(...(await db.query<[string]>(`explain-${name}`, `explain ${text}`, values)).flat());
+      if (name.startsWith('read-stale'))
+        plans.push(...(await db.tuples<[string]>(`explain-${name}`, `explain ${text}`, values)).flat());
       return db.query(name, text, values);
     },
   };
-  const [[rows] = [0]] = await db.query<[number]>('rows', 'select (select count(*) from credentials) + (select count(*) from issuer_keys)');
+  const [[rows] = [0]] = await db.tuples<[number]>(
+    'rows',
+    'select (select count(*) from credentials) + (select count(*) from issuer_keys)',
+  );
   assert.equal(
     await rewrap(
       explained,
@@ -184,7 +203,7 @@ test('rewrap locks nothing while it wraps, leaves a value that changed meanwhile
     rows,
   );
   assert.equal(wraps, rows + 1, 'one was made anew');
-  const [[secret] = [Buffer.alloc(0)]] = await db.query<[Buffer]>(
+  const [[secret] = [Buffer.alloc(0)]] = await db.tuples<[Buffer]>(
     'secret',
     `select secret_wrapped from credentials where api_key = 'sandbox_api_key'`,
   );
@@ -197,21 +216,30 @@ test('rewrap locks nothing while it wraps, leaves a value that changed meanwhile
 test('whatever is under the PAN key is counted before the key ends, and moved by rewrap', async () => {
   const { keys, db } = platform;
   const cardNo = 'C202605220001';
-  const identities = { personal: personalIdentity('U1'), shareToken: shareTokenIdentity('U1'), address: addressIdentity(cardNo) };
-  await db.query('wrapped', `update cardholders set personal_wrapped = $1, share_token_wrapped = $2 where cardholder_no = 'U1'`, [
-    keys.pan.wrap(Buffer.from('personal'), identities.personal),
-    keys.pan.wrap(Buffer.from('share token'), identities.shareToken),
-  ]);
-  await db.query(
+  const identities = {
+    personal: personalIdentity('U1'),
+    shareToken: shareTokenIdentity('U1'),
+    address: addressIdentity(cardNo),
+  };
+  await db.tuples(
+    'wrapped',
+    `update cardholders set personal_wrapped = $1, share_token_wrapped = $2 where cardholder_no = 'U1'`,
+    [
+      keys.pan.wrap(Buffer.from('personal'), identities.personal),
+      keys.pan.wrap(Buffer.from('share token'), identities.shareToken),
+    ],
+  );
+  await db.tuples(
     'application',
     `insert into card_applications (merchant_id, card_no, card_bin_no, address_wrapped, applied_at)
      select merchant_id, card_no, (select min(card_bin_no) from card_bins), $1, now() from cards where card_no = $2`,
     [keys.pan.wrap(Buffer.from('address'), identities.address), cardNo],
   );
-  const uses = async (version: number) => new Map(await usesOf(db, 'pan-wrap', version));
+  const uses = async (version: number) =>
+    new Map((await usesOf(db, 'pan-wrap', version)).map(({ what, count }) => [what, count]));
   const before = await uses(1);
   for (const what of ['personal data', 'share tokens', 'addresses']) assert.ok((before.get(what) ?? 0) >= 1, what);
-  await rotateKey(place, 'pan-wrap', 0);
+  await rotateKey(place, 'pan-wrap', { activeInMs: 0 });
   const next = keysOf(await openKeyFile(place.keyFile, testKek), () => nowMs + 1000);
   await rewrap(
     db,
@@ -220,13 +248,15 @@ test('whatever is under the PAN key is counted before the key ends, and moved by
     () => {},
   );
   assert.deepEqual(await uses(1), new Map());
-  const [[personal, shareToken] = []] = await db.query<[Buffer, Buffer]>(
+  const [[personal, shareToken] = []] = await db.tuples<[Buffer, Buffer]>(
     'moved-holder',
     `select personal_wrapped, share_token_wrapped from cardholders where cardholder_no = 'U1'`,
   );
-  const [[address] = []] = await db.query<[Buffer]>('moved-address', 'select address_wrapped from card_applications where card_no = $1', [
-    cardNo,
-  ]);
+  const [[address] = []] = await db.tuples<[Buffer]>(
+    'moved-address',
+    'select address_wrapped from card_applications where card_no = $1',
+    [cardNo],
+  );
   assert.deepEqual(
     [
       next.pan.unwrap(personal as Buffer, identities.personal),

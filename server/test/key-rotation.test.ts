@@ -8,16 +8,17 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { verifyAudit } from '../src/audit/verify-audit.ts';
 import { panIdentity } from '../src/cards/store.ts';
 import { xorInto } from '../src/crypto/cmac.ts';
-import { wrapKeyBlock } from '../src/crypto/key-block.ts';
 import { keyCheckValue } from '../src/crypto/key-check-value.ts';
 import { openDatabase } from '../src/db/database.ts';
-import { clearBytes, openKeyFile, type Purpose } from '../src/keys/key-file.ts';
+import type { Purpose } from '../src/keys/key-file.ts';
 import { type Keys, keysOf } from '../src/keys/keys.ts';
+import { clearBytes, openKeyFile } from '../src/keys/open-key-file.ts';
 import { Secret } from '../src/secret.ts';
 import { remoteMerchant, validPin } from './support/calls.ts';
 import { pinBlock } from './support/issuer.ts';
 import { addCards } from './support/more-cards.ts';
 import { ageKeys, type Installation, install, until } from './support/server-process.ts';
+import { wrapKeyBlock } from './support/wrap-key-block.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'pinward-rotation-'));
 after(() => rmSync(scratch, { recursive: true, force: true }));
@@ -46,7 +47,10 @@ async function verify(url: string, pin: string, cardNo = 'C202605220001'): Promi
 /** The keys of an installation, as a process of its own would have them. */
 async function keysOfInstallation({ dataDir }: Installation, kek?: string): Promise<Keys> {
   const hex = kek ?? readFileSync(join(dataDir, 'kek'), 'utf8').trim();
-  return keysOf(await openKeyFile(join(dataDir, 'keys.json'), { kind: 'key', key: new Secret(Buffer.from(hex, 'hex')) }), Date.now);
+  return keysOf(
+    await openKeyFile(join(dataDir, 'keys.json'), { kind: 'key', key: new Secret(Buffer.from(hex, 'hex')) }),
+    Date.now,
+  );
 }
 
 describe('on a platform that serves', () => {
@@ -56,17 +60,21 @@ describe('on a platform that serves', () => {
     const merchant = remoteMerchant(server.url);
     assert.equal((await merchant.setPin('142536')).code, 0);
     const jwks = async () =>
-      ((await (await fetch(`${server.url}/.well-known/jwks.json`)).json()) as { keys: { kid: string }[] }).keys.map(({ kid }) => kid);
+      ((await (await fetch(`${server.url}/.well-known/jwks.json`)).json()) as { keys: { kid: string }[] }).keys.map(
+        ({ kid }) => kid,
+      );
     const [firstKid] = await jwks();
 
     for (const purpose of ['pin-verify', 'pan-wrap', 'pan-fingerprint', 'access-token', 'cvv', 'audit-head', 'jwe'])
       assert.match(
-        await succeeds(installation, ['keys', 'rotate', purpose, '--active-in', '3']),
+        await succeeds(installation, ['keys', 'rotate', purpose, '--active-in', purpose === 'jwe' ? '10' : '3']),
         new RegExp(`^${purpose} version 2, KCV [0-9A-F]{6}, active from `),
       );
     await refuses(installation, ['keys', 'rotate', 'jwe'], /jwe has a pending key already/);
     assert.match(await succeeds(installation, ['keys', 'list']), /jwe +2 +P-256 +[0-9A-F]{6} +pending/);
-    await until('the platform has read the new keys', () => server.log().some(({ msg }) => msg === 'the key file was read anew'));
+    await until('the platform has read the new keys', () =>
+      server.log().some(({ msg }) => msg === 'the key file was read anew'),
+    );
     await until('the new keys are active', async () =>
       /jwe +1 +P-256 +[0-9A-F]{6} +verify-only/.test(await succeeds(installation, ['keys', 'list'])),
     );
@@ -78,16 +86,31 @@ describe('on a platform that serves', () => {
     assert.equal(kids[1], firstKid, 'the new key first, and the one before it still there');
     assert.equal((await remoteMerchant(server.url).setPin('058291')).code, 0, 'with a new token');
 
-    await refuses(installation, ['keys', 'destroy', 'pan-wrap', '1'], /6 PANs still need pan-wrap version 1; move them by: keys rewrap$/m);
+    await refuses(
+      installation,
+      ['keys', 'destroy', 'pan-wrap', '1'],
+      /6 PANs still need pan-wrap version 1; move them by: keys rewrap$/m,
+    );
     await refuses(installation, ['keys', 'destroy', 'pan-wrap', '2'], /pan-wrap version 2 is active/);
     await refuses(installation, ['keys', 'destroy', 'pan-wrap', '3'], /there is no pan-wrap key of version 3/);
     assert.match(await succeeds(installation, ['keys', 'rewrap']), /rows are under the active keys now\n$/);
     assert.match(await succeeds(installation, ['keys', 'rewrap']), /^nothing to do/);
-    await refuses(installation, ['keys', 'destroy', 'jwe', '1'], /jwe version 1 may still be in use .*; try again in \d+ s$/m);
+    await refuses(
+      installation,
+      ['keys', 'destroy', 'jwe', '1'],
+      /jwe version 1 may still be in use .*; try again in \d+ s$/m,
+    );
     ageKeys(installation);
     for (const purpose of ['pan-wrap', 'pan-fingerprint', 'pin-verify', 'access-token', 'jwe'])
-      assert.match(await succeeds(installation, ['keys', 'destroy', purpose, '1']), new RegExp(`^${purpose} version 1 is destroyed\n$`));
-    await refuses(installation, ['keys', 'destroy', 'cvv', '1'], /6 cards still need cvv version 1; they cannot move$/m);
+      assert.match(
+        await succeeds(installation, ['keys', 'destroy', purpose, '1']),
+        new RegExp(`^${purpose} version 1 is destroyed\n$`),
+      );
+    await refuses(
+      installation,
+      ['keys', 'destroy', 'cvv', '1'],
+      /6 cards still need cvv version 1; they cannot move$/m,
+    );
     await until('the platform knows of it', async () => (await jwks()).length === 1);
     assert.equal((await merchant.setPin('142536')).code, 1007, 'a token of a key that was destroyed');
     assert.equal((await remoteMerchant(server.url).setPin('142536')).code, 0);
@@ -126,7 +149,12 @@ describe('on a platform that serves', () => {
 
     const second = await installation.serve(next);
     assert.equal(await verify(second.url, '142536'), 'match');
-    await refuses(installation, ['keys', 'destroy', 'kek', '1'], /7 secrets, 2 issuers' keys still need kek version 1/, { env: next });
+    await refuses(
+      installation,
+      ['keys', 'destroy', 'kek', '1'],
+      /7 secrets, 2 issuers' keys still need kek version 1/,
+      { env: next },
+    );
     await succeeds(installation, ['keys', 'rewrap'], { env: next });
     ageKeys(installation);
     await succeeds(installation, ['keys', 'destroy', 'kek', '1'], { env: next });
@@ -151,7 +179,7 @@ describe('rewrap', () => {
     // Cards that nobody calls for, with PANs of their own, made in one statement.
     const numbers = Array.from({ length: cards }, (_, i) => `B${String(i).padStart(5, '0')}`);
     const pans = numbers.map((_, i) => Buffer.from(`888888${String(i).padStart(10, '0')}`));
-    await db.query(
+    await db.tuples(
       'many-cards',
       `insert into cards (merchant_id, card_no, card_unique_no, cardholder_no, card_type, status, pan_wrapped, pan_fingerprint, pan_last_four, expiry_yymm)
        select 1, card_no, card_no, 'U202605220001', 'Physical', 'Activated', wrapped, fingerprint, '0000', '3012'
@@ -168,7 +196,10 @@ describe('rewrap', () => {
     await sleep(1_500); // the platform looks once a second
     const stale = async () =>
       (
-        await db.query<[number]>('stale', 'select count(*) from cards where get_byte(pan_wrapped, 1) = 1 or pan_fingerprint_version = 1')
+        await db.tuples<[number]>(
+          'stale',
+          'select count(*) from cards where get_byte(pan_wrapped, 1) = 1 or pan_fingerprint_version = 1',
+        )
       )[0]?.[0] as number;
     assert.ok((await stale()) >= cards);
 
@@ -185,7 +216,7 @@ describe('rewrap', () => {
     })();
     // A card that somebody holds is not waited for, and not forgotten.
     const holder = db.transaction(async (tx) => {
-      await tx.query('hold', `select 1 from cards where card_no = 'B00001' for update`);
+      await tx.tuples('hold', `select 1 from cards where card_no = 'B00001' for update`);
       await sleep(1_500);
     });
     const killed = installation.start(['keys', 'rewrap']);
@@ -202,7 +233,7 @@ describe('rewrap', () => {
     assert.equal(await stale(), 0);
 
     const moved = await keysOfInstallation(installation);
-    const rows = await db.query<[string, Buffer, Buffer]>(
+    const rows = await db.tuples<[string, Buffer, Buffer]>(
       'moved',
       `select card_no, pan_wrapped, pan_fingerprint from cards where card_no like 'B%' order by card_no`,
     );
@@ -231,7 +262,11 @@ describe('components', () => {
       assert.ok(!said.includes(share.toString('hex').toUpperCase()), 'no share is printed');
       xorInto(whole, share);
     }
-    assert.equal(whole.toString('hex').toUpperCase(), '0123456789ABCDEFFEDCBA9876543210', "the sandbox's published CVV key");
+    assert.equal(
+      whole.toString('hex').toUpperCase(),
+      '0123456789ABCDEFFEDCBA9876543210',
+      "the sandbox's published CVV key",
+    );
     await refuses(installation, ['keys', 'export-components', 'jwe', '--out', out], /jwe is a key pair/);
   });
 
@@ -254,8 +289,16 @@ describe('components', () => {
       ...more,
     ];
     const input = (number: number) => ({ input: `${shares[number - 1]?.toString('hex')}\n` });
-    await refuses(installation, bring(1, ['--kcv', '000000']), /check value is [0-9A-F]{6}, not 000000; nothing was kept/, input(1));
-    assert.match(await succeeds(installation, bring(2), input(2)), /^share 2 of 3, KCV [0-9A-F]{6}\nstill to come: 1, 3\n$/);
+    await refuses(
+      installation,
+      bring(1, ['--kcv', '000000']),
+      /check value is [0-9A-F]{6}, not 000000; nothing was kept/,
+      input(1),
+    );
+    assert.match(
+      await succeeds(installation, bring(2), input(2)),
+      /^share 2 of 3, KCV [0-9A-F]{6}\nstill to come: 1, 3\n$/,
+    );
     await refuses(installation, bring(2), /share 2 .* is there already/, input(2));
     await refuses(installation, bring(1), /a share of AES-256 has 64 hex digits/, { input: 'ABCD' });
     assert.match(
@@ -263,7 +306,10 @@ describe('components', () => {
       /zpk from_custodians of I202605220001: 1 of 3 shares of AES-256 are there/,
     );
     await succeeds(installation, bring(1, ['--kcv', keyCheckValue('AES-256', shares[0] as Buffer)]), input(1));
-    assert.match(await succeeds(installation, bring(3), input(3)), new RegExp(`the key is whole: KCV ${keyCheckValue('AES-256', key)}\n$`));
+    assert.match(
+      await succeeds(installation, bring(3), input(3)),
+      new RegExp(`the key is whole: KCV ${keyCheckValue('AES-256', key)}\n$`),
+    );
     for (const number of [1, 2]) await succeeds(installation, bring(number), input(number));
     await refuses(installation, bring(3), /a key of this label is or was there; nothing was kept/, input(3));
     assert.match(
@@ -293,7 +339,10 @@ describe('components', () => {
       );
     assert.match(await succeeds(installation, ['keys', 'list']), /cvv +2 +TDES-2 MMYY +[0-9A-F]{6} +active/);
     const kek = readFileSync(join(installation.dataDir, 'kek'), 'utf8').trim();
-    const file = await openKeyFile(join(installation.dataDir, 'keys.json'), { kind: 'key', key: new Secret(Buffer.from(kek, 'hex')) });
+    const file = await openKeyFile(join(installation.dataDir, 'keys.json'), {
+      kind: 'key',
+      key: new Secret(Buffer.from(kek, 'hex')),
+    });
     const cvk = file.keys.find((key) => key.purpose === ('cvv' satisfies Purpose) && key.version === 2);
     const [first, second] = shares as [Buffer, Buffer];
     xorInto(first, second);
@@ -335,7 +384,11 @@ describe('components', () => {
     const response = await fetch(`${server.url}/issuer/v1/zone-keys`, {
       method: 'POST',
       headers: { Authorization: 'Bearer sandbox_issuer_key', 'Content-Type': 'application/json' },
-      body: JSON.stringify({ label: 'under_tdes', kbpk: 'tdes', key_block: wrapKeyBlock(kbpk, { ...header, optionalBlocks: [] }, zone) }),
+      body: JSON.stringify({
+        label: 'under_tdes',
+        kbpk: 'tdes',
+        key_block: wrapKeyBlock(kbpk, { ...header, optionalBlocks: [] }, zone),
+      }),
     });
     assert.deepEqual(((await response.json()) as { data: object }).data, {
       label: 'under_tdes',

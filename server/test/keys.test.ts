@@ -4,8 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { keyCheckValue } from '../src/crypto/key-check-value.ts';
-import { clearBytes, createKeyFile, type KekSource, KeyFileError, openKeyFile, stateOf } from '../src/keys/key-file.ts';
+import type { KekSource } from '../src/keys/kek.ts';
+import { KeyFileError, stateOf } from '../src/keys/key-file.ts';
 import { keysOf } from '../src/keys/keys.ts';
+import { createKeyFile } from '../src/keys/make-key-file.ts';
+import { clearBytes, openKeyFile } from '../src/keys/open-key-file.ts';
 import { Secret } from '../src/secret.ts';
 import { install } from './support/server-process.ts';
 
@@ -44,7 +47,10 @@ test('a key file holds one key a purpose, wrapped, and is readable by its owner 
 test('a key file sealed with a passphrase opens with that passphrase', async () => {
   const path = await made(passphrase);
   assert.equal((await openKeyFile(path, passphrase)).keys.length, PURPOSES.length);
-  await assert.rejects(openKeyFile(path, { kind: 'passphrase', passphrase: new Secret('another passphrase') }), /does not fit/);
+  await assert.rejects(
+    openKeyFile(path, { kind: 'passphrase', passphrase: new Secret('another passphrase') }),
+    /does not fit/,
+  );
 });
 
 test('a key file is never overwritten, and of two that make one at once one wins', async () => {
@@ -60,7 +66,9 @@ test('a key file is never overwritten, and of two that make one at once one wins
 
 test('of three processes that make the key file at once one does, and the others say that it is there', async (t) => {
   const hex = '5a'.repeat(32);
-  const installation = install(t, { env: { PINWARD_MODE: 'production', DATABASE_URL: 'postgres://not-needed', PINWARD_KEK: hex } });
+  const installation = install(t, {
+    env: { PINWARD_MODE: 'production', DATABASE_URL: 'postgres://not-needed', PINWARD_KEK: hex },
+  });
   const outcomes = await Promise.all(Array.from({ length: 3 }, () => installation.run(['keys', 'init'])));
   assert.deepEqual(outcomes.map(({ status }) => status).sort(), [0, 1, 1]);
   for (const { status, stderr } of outcomes) if (status === 1) assert.match(stderr, /already; nothing was changed\n$/);
@@ -103,7 +111,10 @@ describe('a key file is refused, in words that say what to mend', () => {
   test('if a check value that it shows is not its key’s', async () => {
     const path = await made();
     const file = JSON.parse(readFileSync(path, 'utf8')) as { keys: { kcv: string }[] };
-    writeFileSync(path, JSON.stringify({ ...file, keys: file.keys.map((key, index) => (index === 0 ? { ...key, kcv: '000000' } : key)) }));
+    writeFileSync(
+      path,
+      JSON.stringify({ ...file, keys: file.keys.map((key, index) => (index === 0 ? { ...key, kcv: '000000' } : key)) }),
+    );
     await refused(path, kek, /pin-verify/);
   });
 
@@ -121,7 +132,10 @@ describe('a key file is refused, in words that say what to mend', () => {
           .toString('base64'),
       );
       for (const wrapped of [...flipped, bytes.subarray(0, 20).toString('base64'), '', other]) {
-        writeFileSync(path, JSON.stringify({ ...file, keys: file.keys.map((key) => (key === one ? { ...key, wrapped } : key)) }));
+        writeFileSync(
+          path,
+          JSON.stringify({ ...file, keys: file.keys.map((key) => (key === one ? { ...key, wrapped } : key)) }),
+        );
         await refused(path, kek, new RegExp(`${purpose} version 1 does not open`));
       }
       writeFileSync(path, JSON.stringify({ ...file, keys: file.keys.filter((key) => key !== one) }));
@@ -135,7 +149,14 @@ test('what a key wraps opens for the same row and version alone', async () => {
   const wrapped = pan.wrap(Buffer.from('9999990000000014'), 'pan:C1');
   assert.equal(pan.unwrap(wrapped, 'pan:C1').toString(), '9999990000000014');
   assert.throws(() => pan.unwrap(wrapped, 'pan:C2'), /does not open/);
-  assert.throws(() => pan.unwrap(Buffer.concat([Buffer.from([0, 9]), wrapped.subarray(2)]), 'pan:C1'), /no pan-wrap key of version 9/);
-  for (let length = 0; length < wrapped.length; length++) assert.throws(() => pan.unwrap(wrapped.subarray(0, length), 'pan:C1'));
-  await assert.rejects(wrapping.unwrap(await wrapping.wrap(Buffer.from('s'), 'credential:a'), 'credential:b'), /does not open/);
+  assert.throws(
+    () => pan.unwrap(Buffer.concat([Buffer.from([0, 9]), wrapped.subarray(2)]), 'pan:C1'),
+    /no pan-wrap key of version 9/,
+  );
+  for (let length = 0; length < wrapped.length; length++)
+    assert.throws(() => pan.unwrap(wrapped.subarray(0, length), 'pan:C1'));
+  await assert.rejects(
+    wrapping.unwrap(await wrapping.wrap(Buffer.from('s'), 'credential:a'), 'credential:b'),
+    /does not open/,
+  );
 });

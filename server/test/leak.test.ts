@@ -9,7 +9,7 @@ import { buildApp } from '../src/app.ts';
 import { type Config, readConfig } from '../src/config.ts';
 import { cardVerificationValue } from '../src/crypto/cvv.ts';
 import { logOptions } from '../src/log.ts';
-import { changeMerchant } from '../src/merchants/administer.ts';
+import { updateMerchant } from '../src/merchants/update-merchant.ts';
 import { openPlatform, type Platform } from '../src/platform.ts';
 import { seedSandbox } from '../src/sandbox/seed.ts';
 import { cards, credentials, EXPIRY_YYMM, SANDBOX_CVK, SANDBOX_MERCHANT_NO } from '../src/sandbox/world.ts';
@@ -42,7 +42,7 @@ before(async () => {
   const config = readConfig({ PINWARD_DATA_DIR: join(scratch, 'data') });
   platform = await openPlatform(config);
   await seedSandbox(platform.db, platform.keys);
-  await changeMerchant({ db: platform.db, now: Date.now }, SANDBOX_MERCHANT_NO, {
+  await updateMerchant({ db: platform.db, now: Date.now }, SANDBOX_MERCHANT_NO, {
     callbackUrl: 'http://127.0.0.1:9/',
     callbackActions: ['Pin_set', 'Card_update'],
     name: `${PLANTED_MARKER} ${PLANTED_PIN}`,
@@ -86,17 +86,20 @@ async function driveEveryFlow(config: Config): Promise<void> {
     secrets.set(`the enciphered PIN ${pin}`, field);
     return { ...pinBody(pin), pin: field };
   };
-  const set = (body: object | string) => call('/card/pin/set', body, { 'access-token': token, 'content-type': 'application/json' });
+  const set = (body: object | string) =>
+    call('/card/pin/set', body, { 'access-token': token, 'content-type': 'application/json' });
 
   for (const pin of usedPins.slice(0, 70)) assert.equal(await set(sealed(pin)), 0);
   for (const pin of usedPins.slice(70, 75)) assert.equal(await set({ ...sealed(pin), card_no: 'C202605220004' }), 4005);
-  for (const pin of usedPins.slice(75, 80)) assert.equal(await set({ ...sealed(pin), cardholder_no: 'U202605220002' }), 4001);
+  for (const pin of usedPins.slice(75, 80))
+    assert.equal(await set({ ...sealed(pin), cardholder_no: 'U202605220002' }), 4001);
   for (const pin of usedPins.slice(80, 83)) assert.equal(await set(sealed(pin, OTHER_SECRET)), 4016);
   for (const pin of usedPins.slice(83, 86)) assert.equal(await set({ ...sealed(pin), card_no: 17 }), 1004);
   // Mistakes that merchants make: the PIN in clear, in another field, in a body that is no JSON.
   for (const pin of usedPins.slice(86, 88)) assert.equal(await set({ ...sealed(pin), pin }), 4016);
   for (const pin of usedPins.slice(88, 90)) assert.equal(await set({ ...sealed(pin), pin: { clear: pin } }), 1004);
-  for (const pin of usedPins.slice(90, 92)) assert.equal(await set({ ...sealed(pin), cardholder_no: `${pin} ${seal(pin)}` }), 1004);
+  for (const pin of usedPins.slice(90, 92))
+    assert.equal(await set({ ...sealed(pin), cardholder_no: `${pin} ${seal(pin)}` }), 1004);
   for (const pin of usedPins.slice(92, 94)) assert.equal(await set(`${JSON.stringify(sealed(pin))} ${pin}`), 1004);
   assert.equal(await set(sealed('111235')), 4016);
   // Writes that the database refuses, and tells of with the whole row.
@@ -116,11 +119,17 @@ async function driveEveryFlow(config: Config): Promise<void> {
     assert.equal(await call('/card/active', { ...card, cvv: seal(cvv) }), code);
   }
   assert.equal(await call('/card/status/update', { card_no: card.card_no, status: 'Frozen' }), 0);
-  assert.equal(await call('/card/list', { start_time: '2026-05-01', end_time: '2026-06-30', page_num: 1, page_size: 10 }), 0);
+  assert.equal(
+    await call('/card/list', { start_time: '2026-05-01', end_time: '2026-06-30', page_num: 1, page_size: 10 }),
+    0,
+  );
   assert.equal(await call('/card/C202605220001/detail'), 0);
   assert.equal(await call('/card/C202605220001/detail', undefined, { 'access-token': `${token}x` }), 1007);
   assert.equal(await call('/card/C202605220001/detail', undefined, { 'api-key': SANDBOX_SECRET }), 1008);
-  assert.equal(await call(`/nowhere?access_token=${token}&pin=${encodeURIComponent(seal(usedPins[0] as string))}`), 1004);
+  assert.equal(
+    await call(`/nowhere?access_token=${token}&pin=${encodeURIComponent(seal(usedPins[0] as string))}`),
+    1004,
+  );
   assert.ok(log.length > 100 && answers.length > 200);
   texts.set('the log', log.join(''));
   texts.set('the answers', answers.join('\n'));
@@ -129,9 +138,12 @@ async function driveEveryFlow(config: Config): Promise<void> {
 async function collectWhatIsLeft(): Promise<void> {
   for (const { apiKey, apiSecret } of credentials) secrets.set(`the secret of ${apiKey}`, apiSecret);
   for (const { cardNo, pan } of cards) secrets.set(`the PAN of ${cardNo}`, pan);
-  const tables = await platform.db.query<[string]>('tables', `select tablename from pg_tables where schemaname = 'public'`);
+  const tables = await platform.db.tuples<[string]>(
+    'tables',
+    `select tablename from pg_tables where schemaname = 'public'`,
+  );
   for (const [table] of tables) {
-    const rows = await platform.db.query<[string]>(`read-${table}`, `select to_json(t)::text from ${table} t`);
+    const rows = await platform.db.tuples<[string]>(`read-${table}`, `select to_json(t)::text from ${table} t`);
     texts.set(`the table ${table}`, rows.flat().join('\n'));
   }
   await platform.db.script('checkpoint');
@@ -201,7 +213,11 @@ test('rule 11: no CVV is the value of a member, a header or a column', () => {
   assert.ok(cvvs.includes('685'));
   const numbersThatMayBeAnything = /"(ms|status|content-length)":"?[0-9.]+"?/g;
   for (const [place, text] of texts)
-    assert.doesNotMatch(text.replaceAll(numbersThatMayBeAnything, ''), new RegExp(`[:'"\\s]"?(${cvvs.join('|')})["'\\s,}\\]]`), place);
+    assert.doesNotMatch(
+      text.replaceAll(numbersThatMayBeAnything, ''),
+      new RegExp(`[:'"\\s]"?(${cvvs.join('|')})["'\\s,}\\]]`),
+      place,
+    );
 });
 
 test('rule 11: whatever held the clear PIN holds zeros after the call, whether it was taken, refused, or met a fault', async () => {
@@ -234,5 +250,6 @@ test('rule 11: whatever held the clear PIN holds zeros after the call, whether i
     mock.restoreAll();
   }
   assert.equal(clearSeen, 3 * 2, 'the block and what the reference value is made of, each time, were under watch');
-  for (const [i, bytes] of held.entries()) assert.ok(bytes.equals(Buffer.alloc(bytes.length)), `buffer ${i} of ${bytes.length} bytes`);
+  for (const [i, bytes] of held.entries())
+    assert.ok(bytes.equals(Buffer.alloc(bytes.length)), `buffer ${i} of ${bytes.length} bytes`);
 });

@@ -5,7 +5,7 @@ import { claimEvents, settleEvents } from '../src/callbacks/store.ts';
 import { listCardholders, listPendingCardholders } from '../src/cardholders/store.ts';
 import { listPendingApplications } from '../src/cards/application-store.ts';
 import { listCards, listIssuedCards } from '../src/cards/store.ts';
-import type { Queryable } from '../src/db/database.ts';
+import type { Queryable } from '../src/db/queryable.ts';
 import { startPlatform, type TestPlatform } from './support/test-platform.ts';
 
 const CARDS = 40_000;
@@ -31,7 +31,7 @@ before(async () => {
       insert into callback_events (merchant_id, card_no, action, data, created_at, delivered_at)
       select 1, 'C' || n, 'Card_update', '{}', '2026-01-01Z', '2026-01-01Z' from generate_series(1, ${CARDS}) n;
       insert into audit_signings select n, now(), ${CARDS / 4}, '', 1, '' from generate_series(1, 4) n;
-      insert into audit_heads select 1 + n % 4, 1, 'C' || n, 1, '' from generate_series(1, ${CARDS}) n;
+      insert into audit_heads select 1 + n % 4, 1, 'C' || n, 1, '', 'card' from generate_series(1, ${CARDS}) n;
       analyze;
       insert into callback_events (merchant_id, card_no, action, data, created_at, due_at)
       select 1, 'C' || n % 100, 'Card_update', '{}', '2026-01-01Z', '2026-01-01Z' from generate_series(1, 1000) n`),
@@ -44,14 +44,16 @@ async function planOf(run: (db: Queryable) => Promise<unknown>): Promise<string>
   let plan: string | undefined;
   await platform.db.session(async (session) => {
     await session.script('set plan_cache_mode = force_generic_plan');
-    await run({
-      async query(_name, text, values = []) {
-        await session.script(`prepare listed as ${text}`);
-        const rows = await session.query<[string]>('explain', `explain execute listed (${values.map(literal).join(', ')})`);
-        plan = rows.flat().join('\n');
-        return [];
-      },
-    });
+    const explain = async (_name: string, text: string, values: unknown[] = []): Promise<never[]> => {
+      await session.script(`prepare listed as ${text}`);
+      const rows = await session.tuples<[string]>(
+        'explain',
+        `explain execute listed (${values.map(literal).join(', ')})`,
+      );
+      plan = rows.flat().join('\n');
+      return [];
+    };
+    await run({ query: explain, tuples: explain });
   });
   assert.ok(plan !== undefined);
   return plan;
@@ -89,7 +91,11 @@ const lists: [what: string, run: (db: Queryable) => Promise<unknown>, index: Reg
     (db) => listCardholders(db, 1, { ...range, ...none, cardholderUniqueNo: 'unique-U7' }),
     /cardholders_merchant_id_cardholder_unique_no_key/,
   ],
-  ['applications to decide on', (db) => listPendingApplications(db, 1, { untilMs: Date.now(), size: 100 }), /card_applications_to_decide/],
+  [
+    'applications to decide on',
+    (db) => listPendingApplications(db, 1, { untilMs: Date.now(), size: 100 }),
+    /card_applications_to_decide/,
+  ],
   [
     'their next page',
     (db) => listPendingApplications(db, 1, { after: 'C700', untilMs: Date.now(), size: 100 }),
@@ -104,7 +110,10 @@ const lists: [what: string, run: (db: Queryable) => Promise<unknown>, index: Reg
   ],
   [
     'callbacks that were sent',
-    (db) => settleEvents(db, [{ eventId: 1, attempts: 1, atMs: Date.now(), delivered: true, retryAtMs: undefined, fault: undefined }]),
+    (db) =>
+      settleEvents(db, [
+        { eventId: 1, attempts: 1, atMs: Date.now(), delivered: true, retryAtMs: undefined, fault: undefined },
+      ]),
     /Index Scan using callback_events_pkey/,
   ],
 ];
@@ -117,7 +126,9 @@ for (const [what, run, index] of lists) {
 }
 
 test('cardholders to verify: a page is read in the order of the queue, however many of other merchants wait', async () => {
-  await platform.db.session((session) => session.script(`update cardholders set share_token_wrapped = '\\x00'; analyze cardholders`));
+  await platform.db.session((session) =>
+    session.script(`update cardholders set share_token_wrapped = '\\x00'; analyze cardholders`),
+  );
   for (const after of [undefined, 'U700']) {
     const plan = await planOf((db) => listPendingCardholders(db, [2], after, 100));
     assert.doesNotMatch(plan, /Seq Scan on cardholders|Sort/, plan);
@@ -126,7 +137,7 @@ test('cardholders to verify: a page is read in the order of the queue, however m
 });
 
 test('the heads of one signing: a page is read in their order, and not sorted out of all', async () => {
-  const plan = await planOf((db) => readHeadsOfSigning(db, 2, { merchantId: 1, cardNo: 'C7' }, 1_000));
+  const plan = await planOf((db) => readHeadsOfSigning(db, 2).next());
   assert.doesNotMatch(plan, /Seq Scan|Sort/, plan);
   assert.match(plan, /audit_heads_of_signing/, plan);
 });

@@ -6,7 +6,10 @@ import { test } from 'node:test';
 function messagesOf(statements: string): string[] {
   const log = new URL('../dist/log.js', import.meta.url).pathname;
   const program = `import { createLog } from ${JSON.stringify(log)}; const log = createLog('info'); ${statements}`;
-  const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', program], { encoding: 'utf8', timeout: 20_000 });
+  const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
+    encoding: 'utf8',
+    timeout: 20_000,
+  });
   return stdout
     .split('\n')
     .filter(Boolean)
@@ -14,7 +17,10 @@ function messagesOf(statements: string): string[] {
 }
 
 test('a fatal line, and what came before it, is written before the process can be killed', () => {
-  assert.deepEqual(messagesOf("log.info('one'); log.fatal('two'); process.kill(process.pid, 'SIGKILL');"), ['one', 'two']);
+  assert.deepEqual(messagesOf("log.info('one'); log.fatal('two'); process.kill(process.pid, 'SIGKILL');"), [
+    'one',
+    'two',
+  ]);
 });
 
 test('a process that ends, or is told to flush and then exits, leaves no line behind', () => {

@@ -14,7 +14,9 @@ import { childrenOf, type Installation, install, type ServerProcess, until } fro
 import { intactChain, storedPin } from './support/stored-pin.ts';
 
 /** A sandbox on a database of its own on the run's server, and a look into it from here. */
-async function sandbox(t: TestContext): Promise<{ server: ServerProcess; merchant: RemoteMerchant; platform: Platform }> {
+async function sandbox(
+  t: TestContext,
+): Promise<{ server: ServerProcess; merchant: RemoteMerchant; platform: Platform }> {
   const env = { DATABASE_URL: await emptyDatabase(t), LIMIT_PIN_SETS_PER_CARD_PER_MINUTE: '1000000' };
   const installation = install(t, { env });
   const server = await installation.serve();
@@ -29,7 +31,9 @@ async function look(server: ServerProcess, path: string): Promise<{ status: numb
 }
 
 /** A sandbox on an embedded server that the test holds, so that it can stop it. */
-async function sandboxOnEngine(t: TestContext): Promise<{ engine: Installation; stop(): Promise<void>; server: ServerProcess }> {
+async function sandboxOnEngine(
+  t: TestContext,
+): Promise<{ engine: Installation; stop(): Promise<void>; server: ServerProcess }> {
   const engine = install(t);
   const database = await engine.open();
   const server = await install(t, { env: { DATABASE_URL: database.url } }).serve();
@@ -42,11 +46,16 @@ const NOT_READY = { status: 503, body: { status: 'failed', database: 'failed', k
 test('a fault in the data answers 1001 and stores nothing', async (t) => {
   const { merchant, platform } = await sandbox(t);
   for (const damage of ['null', `set_byte(pan_wrapped, 20, get_byte(pan_wrapped, 20) # 1)`, `'\\x00'`]) {
-    const sound = await platform.db.query<[Buffer]>('keep', 'select pan_wrapped from cards where card_no = $1', [FIRST_CARD.cardNo]);
+    const sound = await platform.db.tuples<[Buffer]>('keep', 'select pan_wrapped from cards where card_no = $1', [
+      FIRST_CARD.cardNo,
+    ]);
     await platform.db.script(`update cards set pan_wrapped = ${damage} where card_no = '${FIRST_CARD.cardNo}'`);
     const answer = await merchant.setPin(validPin(1));
     assert.equal(answer.text, '{"code":1001,"msg":"System error, please try again later"}', damage);
-    await platform.db.query('mend', 'update cards set pan_wrapped = $2 where card_no = $1', [FIRST_CARD.cardNo, sound[0]?.[0]]);
+    await platform.db.tuples('mend', 'update cards set pan_wrapped = $2 where card_no = $1', [
+      FIRST_CARD.cardNo,
+      sound[0]?.[0],
+    ]);
     assert.equal(await storedPin(platform, FIRST_CARD.cardNo), undefined);
   }
   assert.equal((await merchant.setPin(validPin(1))).code, 0);
@@ -54,7 +63,10 @@ test('a fault in the data answers 1001 and stores nothing', async (t) => {
 });
 
 /** Opens a connection and writes to it by hand. */
-function rawConnection(t: TestContext, { url }: ServerProcess): { socket: Socket; received(): string; closed: Promise<void> } {
+function rawConnection(
+  t: TestContext,
+  { url }: ServerProcess,
+): { socket: Socket; received(): string; closed: Promise<void> } {
   const socket = connect(Number(new URL(url).port), '127.0.0.1');
   let received = '';
   socket.setEncoding('utf8').on('data', (text) => {
@@ -81,7 +93,11 @@ test('while the database is stopped calls answer 1001, tell nothing of the insid
 
   await stop();
   assert.deepEqual(await look(server, '/readyz'), NOT_READY);
-  assert.deepEqual(await look(server, '/healthz'), { status: 200, body: { status: 'ok' } }, 'the process itself is well');
+  assert.deepEqual(
+    await look(server, '/healthz'),
+    { status: 200, body: { status: 'ok' } },
+    'the process itself is well',
+  );
   const english = await merchant.setPin(validPin(2));
   const chinese = await merchant.call('/card/pin/set', pinBody(validPin(2)), { Language: 'zh_CN' });
   assert.equal(english.text, '{"code":1001,"msg":"System error, please try again later"}');
@@ -125,15 +141,17 @@ test('a database that hangs makes the platform unready, and it is ready again wh
 test('clients that trickle their headers or their body lose the connection, and others are served meanwhile', async (t) => {
   const { server, merchant, platform } = await sandbox(t);
   const body = JSON.stringify(pinBody(validPin(9)));
-  const trickling = [await requestHead(merchant, 1000), (await requestHead(merchant, body.length)) + body].map((text, index) => {
-    const connection = rawConnection(t, server);
-    const whole = index === 0 ? 0 : text.length - body.length; // the second sends its headers at once
-    let sent = whole;
-    connection.socket.write(text.slice(0, whole));
-    const timer = setInterval(() => connection.socket.write(text[sent++] ?? ''), 250);
-    t.after(() => clearInterval(timer));
-    return connection;
-  });
+  const trickling = [await requestHead(merchant, 1000), (await requestHead(merchant, body.length)) + body].map(
+    (text, index) => {
+      const connection = rawConnection(t, server);
+      const whole = index === 0 ? 0 : text.length - body.length; // the second sends its headers at once
+      let sent = whole;
+      connection.socket.write(text.slice(0, whole));
+      const timer = setInterval(() => connection.socket.write(text[sent++] ?? ''), 250);
+      t.after(() => clearInterval(timer));
+      return connection;
+    },
+  );
   let over = false;
   void Promise.all(trickling.map(({ closed }) => closed)).then(() => {
     over = true;
@@ -191,8 +209,14 @@ test('every request is one line of the log, with its id, the pattern of its rout
   const calls: [answer: { requestId: string }, expected: Record<string, unknown>][] = [
     [await merchant.setPin(validPin(1)), { method: 'POST', route: '/open-api/v1/card/pin/set', code: 0, status: 200 }],
     [await merchant.setPin('111111'), { method: 'POST', route: '/open-api/v1/card/pin/set', code: 4016, status: 200 }],
-    [await merchant.call('/card/C202605220001/detail'), { method: 'GET', route: '/open-api/v1/card/:card_no/detail', code: 0 }],
-    [await merchant.call('/card/C-of-nobody/detail'), { method: 'GET', route: '/open-api/v1/card/:card_no/detail', code: 4001 }],
+    [
+      await merchant.call('/card/C202605220001/detail'),
+      { method: 'GET', route: '/open-api/v1/card/:card_no/detail', code: 0 },
+    ],
+    [
+      await merchant.call('/card/C-of-nobody/detail'),
+      { method: 'GET', route: '/open-api/v1/card/:card_no/detail', code: 4001 },
+    ],
     [await merchant.call('/no/such/path'), { method: 'GET', code: 1004, status: 404 }],
     [await merchant.call('/card/pin/set'), { method: 'GET', code: 1004, status: 405 }],
   ];
@@ -241,7 +265,10 @@ test('a data directory that may not be read is told by its name, and not taken f
   try {
     const { status, stderr } = await installation.run(['serve']);
     assert.equal(status, 1);
-    assert.match(stderr, /^pinward-server: .+ cannot be read or written: EACCES: .+; check whose PINWARD_DATA_DIR is\n$/);
+    assert.match(
+      stderr,
+      /^pinward-server: .+ cannot be read or written: EACCES: .+; check the owner of PINWARD_DATA_DIR\n$/,
+    );
     assert.ok(stderr.includes(installation.dataDir), stderr);
   } finally {
     chmodSync(installation.dataDir, 0o700);

@@ -38,23 +38,28 @@ async function succeeds(args: string[], input?: string, on = installation): Prom
   return stdout;
 }
 
-async function newCredential(args: string[], on = installation): Promise<{ apiKey: string; apiSecret: string; shown: string }> {
+async function newCredential(
+  args: string[],
+  on = installation,
+): Promise<{ apiKey: string; apiSecret: string; shown: string }> {
   const shown = await succeeds(['credential', 'create', ...args], undefined, on);
   const apiKey = /^Api-Key {4}(\S+)$/m.exec(shown)?.[1] ?? '';
   const apiSecret = /^apiSecret {2}(\S+)$/m.exec(shown)?.[1] ?? '';
   return { apiKey, apiSecret, shown };
 }
 
-const newMerchant = async (name: string): Promise<string> => (await succeeds(['merchant', 'create', '--name', name])).trim();
-const codeOf = async (apiKey: string, apiSecret?: string) => (await remoteMerchant(server.url, apiKey, apiSecret).listCards()).code;
+const newMerchant = async (name: string): Promise<string> =>
+  (await succeeds(['merchant', 'create', '--name', name])).trim();
+const codeOf = async (apiKey: string, apiSecret?: string) =>
+  (await remoteMerchant(server.url, apiKey, apiSecret).listCards()).code;
 
 /** Everything that an operator's command could change. */
 async function state(): Promise<unknown> {
   return Promise.all([
-    platform.db.query('all-merchants', 'select * from merchants order by 1'),
-    platform.db.query('all-credentials', 'select * from credentials order by 1'),
-    platform.db.query('all-records', 'select count(*) from audit_records'),
-    platform.db.query('all-pins', 'select card_no, pin_version, pin_prv from cards order by 1'),
+    platform.db.tuples('all-merchants', 'select * from merchants order by 1'),
+    platform.db.tuples('all-credentials', 'select * from credentials order by 1'),
+    platform.db.tuples('all-records', 'select count(*) from audit_records'),
+    platform.db.tuples('all-pins', 'select card_no, pin_version, pin_prv from cards order by 1'),
   ]);
 }
 
@@ -78,8 +83,19 @@ test('rotates a credential: the new one beside the old, then the old one is out 
   const old = await newCredential(['--merchant', merchantNo, '--allow-ip', LOCAL]);
   const caller = remoteMerchant(server.url, old.apiKey, old.apiSecret);
   assert.equal((await caller.listCards()).code, 0);
-  const next = await newCredential(['--merchant', merchantNo, '--allow-ip', LOCAL, '--expires', '2099-12-31T00:00:00Z']);
-  assert.deepEqual([await codeOf(old.apiKey), await codeOf(next.apiKey)], [0, 0], 'both work for as long as the merchant needs');
+  const next = await newCredential([
+    '--merchant',
+    merchantNo,
+    '--allow-ip',
+    LOCAL,
+    '--expires',
+    '2099-12-31T00:00:00Z',
+  ]);
+  assert.deepEqual(
+    [await codeOf(old.apiKey), await codeOf(next.apiKey)],
+    [0, 0],
+    'both work for as long as the merchant needs',
+  );
 
   await succeeds(['credential', 'disable', old.apiKey]);
   await sleep(NOTICED_AFTER_MS);
@@ -103,7 +119,10 @@ test('an allowlist grows and shrinks under a running platform', async () => {
   );
   await sleep(NOTICED_AFTER_MS);
   assert.equal(await token(), 0);
-  assert.equal(await succeeds(['credential', 'allow-ip', apiKey, '127.0.0.1', '--remove']), `${apiKey} may be used from: 2001:db8::/32\n`);
+  assert.equal(
+    await succeeds(['credential', 'allow-ip', apiKey, '127.0.0.1', '--remove']),
+    `${apiKey} may be used from: 2001:db8::/32\n`,
+  );
   await sleep(NOTICED_AFTER_MS);
   assert.equal((await caller.listCards()).code, 1003);
 });
@@ -116,7 +135,16 @@ test('a disabled merchant answers 1022; enabled again it needs new tokens', asyn
   await succeeds(['merchant', 'disable', merchantNo]);
   await sleep(NOTICED_AFTER_MS);
   assert.equal((await caller.listCards()).code, 1022);
-  await succeeds(['merchant', 'update', merchantNo, '--enable', '--name', 'Came back', '--callbacks', 'Card_update,Pin_set']);
+  await succeeds([
+    'merchant',
+    'update',
+    merchantNo,
+    '--enable',
+    '--name',
+    'Came back',
+    '--callbacks',
+    'Card_update,Pin_set',
+  ]);
   await sleep(NOTICED_AFTER_MS);
   assert.equal((await caller.listCards()).code, 1007);
   assert.equal(await codeOf(apiKey), 0);
@@ -133,7 +161,12 @@ test('a merchant that reads 8-9-0 as a run is so within a second', async () => {
   await succeeds(['merchant', 'update', SANDBOX_MERCHANT, '--pin-runs', 'arithmetic']);
 });
 
-for (const secret of ['sixteen-bytes-16', 'twenty-four-bytes-is-24b', 'thirty-two-bytes-are-the-usual-3', 'ключ-из-24байт']) {
+for (const secret of [
+  'sixteen-bytes-16',
+  'twenty-four-bytes-is-24b',
+  'thirty-two-bytes-are-the-usual-3',
+  'ключ-из-24байт',
+]) {
   test(`takes a credential along whose secret has ${Buffer.byteLength(secret)} bytes in ${secret.length} characters`, async () => {
     const apiKey = `brought-${secret.length}`;
     const shown = await succeeds(
@@ -150,13 +183,22 @@ const SECRET_20 = 'twenty-bytes-secret!';
 const SECRET_32 = 'a-secret-that-must-not-be-shown!';
 const mistakes: [what: string, args: string[], told: RegExp, input?: string][] = [
   ['a credential of no merchant', ['credential', 'create', '--merchant', 'M000'], /there is no merchant M000$/],
-  ['a block that is too wide', [...create, '--allow-ip', '10.0.0.0/33'], /10\.0\.0\.0\/33 is neither an IP address nor a CIDR block$/],
+  [
+    'a block that is too wide',
+    [...create, '--allow-ip', '10.0.0.0/33'],
+    /10\.0\.0\.0\/33 is neither an IP address nor a CIDR block$/,
+  ],
   ['an address that is none', [...create, '--allow-ip', LOCAL, '300.1.1.1'], /300\.1\.1\.1 is neither/],
-  ['an expiry in words', [...create, '--expires', 'tomorrow'], /no ISO 8601 time/],
-  ['an expiry that is a number', [...create, '--expires', '5'], /no ISO 8601 time/],
-  ['an expiry in another order', [...create, '--expires', '12/31/2099'], /no ISO 8601 time/],
-  ['an expiry on the 31st of February', [...create, '--expires', '2099-02-31T00:00:00Z'], /no ISO 8601 time/],
-  ['an Api-Key that is there', [...create, '--import', 'sandbox_api_key'], /exists already; nothing was changed$/, SECRET_32],
+  ['an expiry in words', [...create, '--expires', 'tomorrow'], /not an ISO 8601 time/],
+  ['an expiry that is a number', [...create, '--expires', '5'], /not an ISO 8601 time/],
+  ['an expiry in another order', [...create, '--expires', '12/31/2099'], /not an ISO 8601 time/],
+  ['an expiry on the 31st of February', [...create, '--expires', '2099-02-31T00:00:00Z'], /not an ISO 8601 time/],
+  [
+    'an Api-Key that is there',
+    [...create, '--import', 'sandbox_api_key'],
+    /exists already; nothing was changed$/,
+    SECRET_32,
+  ],
   ['an Api-Key of nothing', [...create, '--import', ''], /Api-Key/, SECRET_32],
   ['an Api-Key that no header carries', [...create, '--import', 'two\nlines'], /Api-Key/, SECRET_32],
   ['a secret of 20 bytes', [...create, '--import', 'twenty'], /has 16, 24 or 32 bytes/, SECRET_20],
@@ -164,13 +206,21 @@ const mistakes: [what: string, args: string[], told: RegExp, input?: string][] =
   ['a merchant without a name', ['merchant', 'create'], /--name/],
   ['a merchant with an empty name', ['merchant', 'create', '--name', ' '], /name/],
   ['a mode that is none', ['merchant', 'create', '--name', 'x', '--mode', 'OTHER'], /AUTHORIZATION, CREDIT_EXTENSION/],
-  ['a callback that is none', ['merchant', 'update', 'M1', '--callbacks', 'Pin_Set'], /Pin_Set is none of Card_update, Pin_set/],
+  [
+    'a callback that is none',
+    ['merchant', 'update', 'M1', '--callbacks', 'Pin_Set'],
+    /Pin_Set is not one of Card_update, Pin_set/,
+  ],
   ['a change of no merchant', ['merchant', 'update', 'M000', '--name', 'x'], /there is no merchant M000$/],
   ['a change of nothing', ['merchant', 'update', SANDBOX_MERCHANT], /nothing to change was given$/],
   ['the end of no merchant', ['merchant', 'disable', 'M000'], /there is no merchant M000$/],
   ['the end of no credential', ['credential', 'disable', 'ak_0'], /there is no credential ak_0$/],
   ['an address for no credential', ['credential', 'allow-ip', 'ak_0', LOCAL], /there is no credential ak_0$/],
-  ['an address that was not allowed', ['credential', 'allow-ip', 'sandbox_api_key', '--remove', '10.0.0.1'], /not on the allowlist/],
+  [
+    'an address that was not allowed',
+    ['credential', 'allow-ip', 'sandbox_api_key', '--remove', '10.0.0.1'],
+    /not on the allowlist/,
+  ],
   ['keys that the sandbox makes itself', ['keys', 'init'], /the sandbox makes its keys at its first start$/],
   ['a word that is no command', ['merchnat', 'list'], /unknown command 'merchnat'/],
 ];
@@ -204,7 +254,7 @@ test('the sandbox comes back as new while a platform serves it', async () => {
 test('a reset waits for whoever holds a table for a while', async () => {
   const began = performance.now();
   const held = platform.db.transaction(async (tx) => {
-    await tx.query('hold', 'lock table callback_events in row exclusive mode');
+    await tx.tuples('hold', 'lock table callback_events in row exclusive mode');
     await sleep(2_500); // more than twice what a lock is waited for
   });
   assert.equal(await succeeds(['sandbox', 'reset']), 'the sandbox is as new\n');
@@ -247,7 +297,9 @@ test('production refuses to start without database and key-encryption key, names
 
 test('production is set up step by step, each refusal naming the next step, and serves no sandbox', async (t) => {
   const kek = randomBytes(32).toString('hex');
-  const production = install(t, { env: { PINWARD_MODE: 'production', DATABASE_URL: await emptyDatabase(t), PINWARD_KEK: kek } });
+  const production = install(t, {
+    env: { PINWARD_MODE: 'production', DATABASE_URL: await emptyDatabase(t), PINWARD_KEK: kek },
+  });
   const keyFile = join(production.dataDir, 'keys.json');
 
   await refuses(production, ['serve'], /run: pinward-server migrate$/);
@@ -275,7 +327,12 @@ test('production is set up step by step, each refusal naming the next step, and 
   assert.ok(!stdout().includes('Paste this'));
 });
 
-async function refuses(on: Installation, args: string[], told: RegExp, env: Record<string, string> = {}): Promise<void> {
+async function refuses(
+  on: Installation,
+  args: string[],
+  told: RegExp,
+  env: Record<string, string> = {},
+): Promise<void> {
   const { status, stdout, stderr } = await on.run(args, { env });
   assert.equal(status, 1, stdout);
   assert.match(stderr.trimEnd(), told);
@@ -285,15 +342,22 @@ async function refuses(on: Installation, args: string[], told: RegExp, env: Reco
 
 test('a database, its mode and its keys belong together, and whoever brings others is told which', async (t) => {
   const kek = randomBytes(32).toString('hex');
-  const production = install(t, { env: { PINWARD_MODE: 'production', DATABASE_URL: await emptyDatabase(t), PINWARD_KEK: kek } });
-  for (const args of [['migrate'], ['keys', 'init'], ['merchant', 'create', '--name', 'Only']]) await succeeds(args, undefined, production);
+  const production = install(t, {
+    env: { PINWARD_MODE: 'production', DATABASE_URL: await emptyDatabase(t), PINWARD_KEK: kek },
+  });
+  for (const args of [['migrate'], ['keys', 'init'], ['merchant', 'create', '--name', 'Only']])
+    await succeeds(args, undefined, production);
   const list = ['merchant', 'list'];
   const shown = await succeeds(list, undefined, production);
-  await refuses(production, list, /made in production mode and cannot be used in sandbox mode$/, { PINWARD_MODE: 'sandbox' });
+  await refuses(production, list, /made in production mode and cannot be used in sandbox mode$/, {
+    PINWARD_MODE: 'sandbox',
+  });
 
   const sandboxUrl = await emptyDatabase(t);
   await succeeds(list, undefined, install(t, { env: { DATABASE_URL: sandboxUrl } }));
-  await refuses(production, list, /made in sandbox mode and cannot be used in production mode$/, { DATABASE_URL: sandboxUrl });
+  await refuses(production, list, /made in sandbox mode and cannot be used in production mode$/, {
+    DATABASE_URL: sandboxUrl,
+  });
 
   await refuses(production, list, /does not fit the key file .*keys\.json \(check value [0-9A-F]{6}\)$/, {
     PINWARD_KEK: randomBytes(32).toString('hex'),
@@ -307,7 +371,9 @@ test('a database, its mode and its keys belong together, and whoever brings othe
     PINWARD_KEY_FILE: otherFile,
   });
   assert.equal((await production.run(['keys', 'init'], { env: { PINWARD_KEY_FILE: otherFile } })).status, 0);
-  await refuses(production, list, /made with another key file \(id .*\) than .*other\.json \(id .*\)$/, { PINWARD_KEY_FILE: otherFile });
+  await refuses(production, list, /made with another key file \(id .*\) than .*other\.json \(id .*\)$/, {
+    PINWARD_KEY_FILE: otherFile,
+  });
 
   const altered = join(production.dataDir, 'altered.json');
   const text = readFileSync(join(production.dataDir, 'keys.json'), 'utf8');

@@ -55,10 +55,16 @@ test('a PIN of every length comes back from every format, over a PAN of every le
 
 test('any PIN comes back over any PAN', () => {
   fc.assert(
-    fc.property(fc.constantFrom(...FORMATS), fc.constantFrom(...KEYS), someDigits(4, 12), someDigits(13, 19), (format, key, pin, pan) => {
-      fc.pre(takes(key, format));
-      assert.deepEqual(decipherPinBlock(key, format, encipherPinBlock(key, format, pin, pan), pan), pin);
-    }),
+    fc.property(
+      fc.constantFrom(...FORMATS),
+      fc.constantFrom(...KEYS),
+      someDigits(4, 12),
+      someDigits(13, 19),
+      (format, key, pin, pan) => {
+        fc.pre(takes(key, format));
+        assert.deepEqual(decipherPinBlock(key, format, encipherPinBlock(key, format, pin, pan), pan), pin);
+      },
+    ),
   );
 });
 
@@ -76,8 +82,10 @@ test('PINs and PANs of other lengths or with other characters are refused', () =
   const pan = digits('9999990000000014');
   for (const format of FORMATS) {
     const key = KEYS.find((one) => takes(one, format)) as PinKey;
-    for (const pin of ['', '142', '1425361425361']) refused(() => encipherPinBlock(key, format, digits(pin), pan), 'PIN length');
-    for (const pin of ['142a', ' 1425', '14/5', '14:5']) refused(() => encipherPinBlock(key, format, digits(pin), pan), 'PIN digit');
+    for (const pin of ['', '142', '1425361425361'])
+      refused(() => encipherPinBlock(key, format, digits(pin), pan), 'PIN length');
+    for (const pin of ['142a', ' 1425', '14/5', '14:5'])
+      refused(() => encipherPinBlock(key, format, digits(pin), pan), 'PIN digit');
     if (format === 1) continue;
     for (const wrong of ['', '12345678901234567890', '99999900000000x4', ...(format === 4 ? [] : ['123456789012'])]) {
       refused(() => encipherPinBlock(key, format, digits('1425'), digits(wrong)), 'PAN');
@@ -114,7 +122,10 @@ test('a block that is short, long, of another format or with a changed nibble is
 test('formats 0 and 3 refuse a block over another PAN unless it differs under PIN digits alone; format 1 cannot tell', () => {
   const pan = digits('5555555551234567');
   const other = digits('5555555551234667'); // differs under the fill
-  for (const block of [encodePinBlock0(digits('1234'), pan), encodePinBlock3(digits('1234'), pan, Buffer.alloc(10, 0xa))]) {
+  for (const block of [
+    encodePinBlock0(digits('1234'), pan),
+    encodePinBlock3(digits('1234'), pan, Buffer.alloc(10, 0xa)),
+  ]) {
     const decode = block[0] === 0x04 ? decodePinBlock0 : decodePinBlock3;
     assert.equal(decode(block, pan).toString(), '1234');
     refused(() => decode(block, digits('1111111111111111')));
@@ -123,7 +134,10 @@ test('formats 0 and 3 refuse a block over another PAN unless it differs under PI
 });
 
 test('under another key, or over another PAN, format 4 gives no PIN', () => {
-  const [a, b] = [0, 1].map((): PinKey => ({ algorithm: 'AES-256', key: createSecretKey(randomBytes(32)) })) as [PinKey, PinKey];
+  const [a, b] = [0, 1].map((): PinKey => ({ algorithm: 'AES-256', key: createSecretKey(randomBytes(32)) })) as [
+    PinKey,
+    PinKey,
+  ];
   const pan = digits('9999990000000014');
   let taken = 0;
   for (let i = 0; i < 300; i++) {
@@ -144,7 +158,9 @@ test('no two blocks of one PIN are alike in formats 1, 3 and 4', () => {
   for (const format of [1, 3, 4] as const) {
     const key = KEYS.find((one) => takes(one, format)) as PinKey;
     const seen = new Set(
-      Array.from({ length: 100 }, () => encipherPinBlock(key, format, digits('1425'), digits('9999990000000014')).toString('hex')),
+      Array.from({ length: 100 }, () =>
+        encipherPinBlock(key, format, digits('1425'), digits('9999990000000014')).toString('hex'),
+      ),
     );
     assert.equal(seen.size, 100);
   }

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { createSecretKey } from 'node:crypto';
 import { describe, test } from 'node:test';
+import { isAcceptablePin, judgeRuns, type PinRuns } from '@pinward/contract/pin-rule';
 import fc from 'fast-check';
 import { openEcb, sealEcb } from '../src/crypto/ecb-envelope.ts';
-import { isAcceptablePin, judgeRuns, type PinRuns } from '../src/pins/pin-policy.ts';
 
 const READINGS: PinRuns[] = ['arithmetic', 'keypad'];
 
@@ -77,7 +77,9 @@ test('whatever is wrong with a block, the same bytes are read in the same order'
 });
 
 test('a block that is a PIN but for any few bytes is judged by the plain rule', () => {
-  const changes = fc.array(fc.tuple(fc.integer({ min: 0, max: 15 }), fc.integer({ min: 0, max: 255 })), { maxLength: 3 });
+  const changes = fc.array(fc.tuple(fc.integer({ min: 0, max: 15 }), fc.integer({ min: 0, max: 255 })), {
+    maxLength: 3,
+  });
   fc.assert(
     fc.property(fc.stringMatching(/^[0-9]{6}$/), changes, (pin, changed) => {
       const block = blockOf(pin);
@@ -93,7 +95,8 @@ test('of the 256 values of each byte only a digit, or the padding, is accepted i
     for (let byte = 0; byte < 256; byte++) {
       const block = blockOf('142536');
       block[at] = byte;
-      for (const runs of READINGS) assert.equal(isAcceptablePin(block, runs), isGood(block, runs), `${byte} at ${at} under ${runs}`);
+      for (const runs of READINGS)
+        assert.equal(isAcceptablePin(block, runs), isGood(block, runs), `${byte} at ${at} under ${runs}`);
     }
   }
 });
@@ -106,7 +109,8 @@ describe('the envelope', () => {
       fc.property(fc.stringMatching(/^[0-9]{0,15}$/), (digits) => {
         const { block, formFault } = openEcb(key, sealEcb(key, digits));
         assert.equal(formFault, 0);
-        for (const runs of READINGS) assert.equal(isAcceptablePin(block, runs), digits.length === 6 && !hasRun(digits, runs));
+        for (const runs of READINGS)
+          assert.equal(isAcceptablePin(block, runs), digits.length === 6 && !hasRun(digits, runs));
       }),
       { numRuns: 2_000 },
     );

@@ -1,13 +1,21 @@
 import assert from 'node:assert/strict';
 import { createCipheriv } from 'node:crypto';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
-import { catalogueEntries } from '../src/errors.ts';
-import { changeMerchant, createCredential } from '../src/merchants/administer.ts';
+import { ERRORS } from '@pinward/contract/errors';
+import { createCredential } from '../src/merchants/create-credential.ts';
+import { updateMerchant } from '../src/merchants/update-merchant.ts';
 import { Secret } from '../src/secret.ts';
 import { validPin } from './support/calls.ts';
 import { OTHER_SECRET, pinBody, SANDBOX_SECRET, seal } from './support/sandbox.ts';
 import { intactChain, storedPin } from './support/stored-pin.ts';
-import { type Answer, type Headers, type Merchant, merchantOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
+import {
+  type Answer,
+  type Headers,
+  type Merchant,
+  merchantOf,
+  startPlatform,
+  type TestPlatform,
+} from './support/test-platform.ts';
 
 const CARD = 'C202605220001';
 const VIRTUAL = 'C202605220002';
@@ -21,10 +29,14 @@ async function start(): Promise<void> {
   merchant = merchantOf(platform);
 }
 
-const set = (body: unknown, headers?: Headers): Promise<Answer> => merchant.call('POST', '/card/pin/set', body, headers);
+const set = (body: unknown, headers?: Headers): Promise<Answer> =>
+  merchant.call('POST', '/card/pin/set', body, headers);
 
 /** Goes on with another process on the same database: it has what the operator changed, at once. */
-async function onFreshProcess(env: Record<string, string>, work: (fresh: TestPlatform) => Promise<void>): Promise<void> {
+async function onFreshProcess(
+  env: Record<string, string>,
+  work: (fresh: TestPlatform) => Promise<void>,
+): Promise<void> {
   const fresh = await startPlatform(env, { databaseUrl: platform.databaseUrl, clock: platform.clock });
   merchant = merchantOf(fresh);
   await work(fresh);
@@ -40,12 +52,12 @@ function operator() {
 const SET = 'cards where pin_version > 0';
 
 async function count(table: string): Promise<number> {
-  const [row] = await platform.db.query<[number]>(`count-${table}`, `select count(*) from ${table}`);
+  const [row] = await platform.db.tuples<[number]>(`count-${table}`, `select count(*) from ${table}`);
   return row?.[0] as number;
 }
 
 function failure(code: number, language: 'english' | 'chinese' = 'english'): string {
-  const entry = catalogueEntries().find((one) => one.code === code);
+  const entry = Object.values(ERRORS).find((one) => one.code === code);
   return JSON.stringify({ code, msg: entry?.[language] });
 }
 
@@ -57,9 +69,10 @@ function told({ text, httpStatus, headers }: Answer) {
 /** Enciphers a whole block as it stands, with whatever padding it has. */
 function sealBlock(digits: string, padding: number[]): string {
   const cipher = createCipheriv('aes-256-ecb', SANDBOX_SECRET, null).setAutoPadding(false);
-  return Buffer.concat([cipher.update(Buffer.concat([Buffer.from(digits, 'latin1'), Buffer.from(padding)])), cipher.final()]).toString(
-    'base64',
-  );
+  return Buffer.concat([
+    cipher.update(Buffer.concat([Buffer.from(digits, 'latin1'), Buffer.from(padding)])),
+    cipher.final(),
+  ]).toString('base64');
 }
 
 describe('refuses, and stores nothing:', () => {
@@ -83,7 +96,8 @@ describe('refuses, and stores nothing:', () => {
     const missing = told(await set(pinBody('142536', { card_no: 'C000000000000' })));
     assert.equal(missing.text, failure(4001));
     const stranger = merchantOf(platform, 'other_api_key');
-    const strangers = (body: object) => stranger.call('POST', '/card/pin/set', { ...body, pin: seal('142536', OTHER_SECRET) });
+    const strangers = (body: object) =>
+      stranger.call('POST', '/card/pin/set', { ...body, pin: seal('142536', OTHER_SECRET) });
     const others = [
       await set(pinBody('142536', { card_no: 'C202605220006', cardholder_no: 'U202605220003' })),
       await set(pinBody('142536', { card_no: 'C202605220006' })),
@@ -101,11 +115,28 @@ describe('refuses, and stores nothing:', () => {
   });
 
   const malformed: [field: string, value: unknown][] = [
-    ...[undefined, null, 142536, true, { value: '142536' }, ['142536']].map((value): [string, unknown] => ['pin', value]),
+    ...[undefined, null, 142536, true, { value: '142536' }, ['142536']].map((value): [string, unknown] => [
+      'pin',
+      value,
+    ]),
     ...['card_no', 'cardholder_no'].flatMap((field) =>
-      [undefined, null, 7, '', ' ', 'x'.repeat(65), 'C 1', 'C1\n', '卡', 'Ｃ１', 'C1\u0000', "'; --", 'a/b', ['C202605220001'], {}].map(
-        (value): [string, unknown] => [field, value],
-      ),
+      [
+        undefined,
+        null,
+        7,
+        '',
+        ' ',
+        'x'.repeat(65),
+        'C 1',
+        'C1\n',
+        '卡',
+        'Ｃ１',
+        'C1\u0000',
+        "'; --",
+        'a/b',
+        ['C202605220001'],
+        {},
+      ].map((value): [string, unknown] => [field, value]),
     ),
   ];
   for (const [field, value] of malformed) {
@@ -124,10 +155,19 @@ describe('refuses, and stores nothing:', () => {
   test('rule 5: a pin that does not open to a PIN answers 4016, whatever is wrong with it, to the letter and in both languages', async () => {
     const good = seal('142536');
     const bytes = Buffer.from(good, 'base64');
-    const pinWithSign = Array.from({ length: 1000 }, (_, i) => seal(validPin(i))).find((sealed) => /[+/]/.test(sealed)) as string;
+    const pinWithSign = Array.from({ length: 1000 }, (_, i) => seal(validPin(i))).find((sealed) =>
+      /[+/]/.test(sealed),
+    ) as string;
     const next = String.fromCharCode(good.charCodeAt(21) + 1);
     const spellings = [
-      ...[good.replace(/==$/, ''), good.replace(/=$/, ''), `${good}=`, ` ${good}`, `${good}\n`, `${good.slice(0, 12)}\n${good.slice(12)}`],
+      ...[
+        good.replace(/==$/, ''),
+        good.replace(/=$/, ''),
+        `${good}=`,
+        ` ${good}`,
+        `${good}\n`,
+        `${good.slice(0, 12)}\n${good.slice(12)}`,
+      ],
       ...[`${good.slice(0, 21)}${next}==`, pinWithSign.replaceAll('+', '-').replaceAll('/', '_')],
     ];
     const openable = [bytes, Buffer.from(pinWithSign, 'base64')];
@@ -139,12 +179,39 @@ describe('refuses, and stores nothing:', () => {
     const ten = Array<number>(10).fill(10);
     const pins = [
       ...spellings,
-      ...['', '142536', 'null', good.slice(0, 23), `${good}A`, 'A'.repeat(24), '='.repeat(24), '🔑'.repeat(12), 'A'.repeat(10_000)],
-      ...[bytes.toString('hex'), bytes.subarray(0, 15).toString('base64'), Buffer.concat([bytes, bytes]).toString('base64')],
-      ...[seal('142536', OTHER_SECRET), seal('142536', SANDBOX_SECRET.slice(0, 16)), seal('142536', SANDBOX_SECRET.toUpperCase())],
-      ...['14253', '1425367', '', '14253a', '1425 6', '-14253', '1425.6', '1425\n6', '14253\u0000', '1425369078142536'].map((pin) =>
-        seal(pin),
-      ),
+      ...[
+        '',
+        '142536',
+        'null',
+        good.slice(0, 23),
+        `${good}A`,
+        'A'.repeat(24),
+        '='.repeat(24),
+        '🔑'.repeat(12),
+        'A'.repeat(10_000),
+      ],
+      ...[
+        bytes.toString('hex'),
+        bytes.subarray(0, 15).toString('base64'),
+        Buffer.concat([bytes, bytes]).toString('base64'),
+      ],
+      ...[
+        seal('142536', OTHER_SECRET),
+        seal('142536', SANDBOX_SECRET.slice(0, 16)),
+        seal('142536', SANDBOX_SECRET.toUpperCase()),
+      ],
+      ...[
+        '14253',
+        '1425367',
+        '',
+        '14253a',
+        '1425 6',
+        '-14253',
+        '1425.6',
+        '1425\n6',
+        '14253\u0000',
+        '1425369078142536',
+      ].map((pin) => seal(pin)),
       ...[Buffer.from('１４２').toString('latin1'), '\xb1\xb4\xb2\xb5\xb3\xb6'].map((pin) => seal(pin)),
       ...['111235', '912375', '259876'].map((pin) => seal(pin)),
       sealBlock('142536', [11, ...ten.slice(1)]),
@@ -195,20 +262,28 @@ describe('sets, and tells:', () => {
     assert.equal(answer.httpStatus, 200);
     assert.equal(answer.headers['content-type'], 'application/json; charset=utf-8');
     assert.equal(answer.text, '{"code":0,"msg":"Success","data":{"result":true}}');
-    assert.equal((await set(pinBody('142536'), { language: 'zh_CN' })).text, '{"code":0,"msg":"成功","data":{"result":true}}');
+    assert.equal(
+      (await set(pinBody('142536'), { language: 'zh_CN' })).text,
+      '{"code":0,"msg":"成功","data":{"result":true}}',
+    );
   });
 
   test('rule 3: a PIN is six digits without a run, read by arithmetic or, where the operator says so, as on a keypad', async () => {
     const table: [pins: string[], arithmetic: number, keypad: number][] = [
       [['142536', '112233', '121212', '901425', '135790', '091827'], 0, 0],
       [['908908', '142098', '148903'], 0, 4016],
-      [['111235', '811127', '258000', '912375', '174560', '259876', '321740', '145012', '000000', '123456', '998887'], 4016, 4016],
+      [
+        ['111235', '811127', '258000', '912375', '174560', '259876', '321740', '145012', '000000', '123456', '998887'],
+        4016,
+        4016,
+      ],
       [['14253', '1425367', '14253a', ''], 4016, 4016],
     ];
     for (const [pins, code] of table) for (const pin of pins) assert.equal((await set(pinBody(pin))).code, code, pin);
-    await changeMerchant(operator(), 'M202605220001', { pinRuns: 'keypad' });
+    await updateMerchant(operator(), 'M202605220001', { pinRuns: 'keypad' });
     await onFreshProcess({}, async () => {
-      for (const [pins, , code] of table) for (const pin of pins) assert.equal((await set(pinBody(pin))).code, code, `${pin} on a keypad`);
+      for (const [pins, , code] of table)
+        for (const pin of pins) assert.equal((await set(pinBody(pin))).code, code, `${pin} on a keypad`);
     });
   });
 
@@ -253,7 +328,10 @@ describe('sets, and tells:', () => {
   test('rule 8: PIN, audit record and, for a merchant that takes it, event are stored together', async () => {
     await set(pinBody('142536'));
     assert.equal(await count('callback_events'), 0, 'not for one that does not');
-    await changeMerchant(operator(), 'M202605220001', { callbackUrl: 'http://127.0.0.1:9/', callbackActions: ['Pin_set'] });
+    await updateMerchant(operator(), 'M202605220001', {
+      callbackUrl: 'http://127.0.0.1:9/',
+      callbackActions: ['Pin_set'],
+    });
     let requestId: unknown;
     await onFreshProcess({}, async () => {
       requestId = (await set(pinBody('902847'))).headers['x-request-id'];
@@ -262,7 +340,10 @@ describe('sets, and tells:', () => {
     assert.deepEqual([stored?.version, await stored?.is('902847'), await stored?.is('142536')], [2, true, false]);
     const trail = (await intactChain(platform.db, CARD)).map(({ action }) => action);
     assert.deepEqual(trail, ['card_created', 'pin_set', 'pin_set']);
-    const events = await platform.db.query<[string, string, string]>('events', 'select action, data, push_id from callback_events');
+    const events = await platform.db.tuples<[string, string, string]>(
+      'events',
+      'select action, data, push_id from callback_events',
+    );
     assert.deepEqual(events, [
       ['Pin_set', `{"card_no":"${CARD}","cardholder_no":"U202605220001","time":${platform.clock.now}}`, requestId],
     ]);
@@ -275,19 +356,23 @@ describe('sets, and tells:', () => {
       ['callback_events', 'insert'],
     ]) {
       test(`rule 8: nothing is stored when ${table} fails ${when}, and a set in the same moment is not concerned`, async () => {
-        await changeMerchant(operator(), 'M202605220001', { callbackUrl: 'http://127.0.0.1:9/', callbackActions: ['Pin_set'] });
+        await updateMerchant(operator(), 'M202605220001', {
+          callbackUrl: 'http://127.0.0.1:9/',
+          callbackActions: ['Pin_set'],
+        });
         const trigger = when === 'at the commit' ? 'constraint trigger broken after' : 'trigger broken before';
         await platform.db.script(`create function break_it() returns trigger language plpgsql as $$ begin
-          if new.card_no = '${CARD}' then raise exception 'broken'; end if; return new; end $$;
+          if new.${table === 'audit_records' ? 'subject' : 'card_no'} = '${CARD}' then raise exception 'broken'; end if; return new; end $$;
           create ${trigger} ${change} on ${table} ${when === 'at the commit' ? 'deferrable initially deferred' : ''}
           for each row execute function break_it()`);
-        const card = () => platform.db.query('card', `select to_json(c)::text from cards c where card_no = '${CARD}'`);
+        const card = () => platform.db.tuples('card', `select to_json(c)::text from cards c where card_no = '${CARD}'`);
         const before = await card();
         await onFreshProcess({}, async (fresh) => {
           await merchant.call('GET', `/card/${CARD}/detail`); // has its token, so that the two go together
           const [broken, other] = await Promise.all([set(pinBody('142536')), set(pinBody('142536', SECOND_CARD))]);
           assert.equal(broken.text, failure(1001), 'and nothing of the inside is told');
-          const knows = (line: string) => line.includes(broken.headers['x-request-id'] as string) && line.includes('broken');
+          const knows = (line: string) =>
+            line.includes(broken.headers['x-request-id'] as string) && line.includes('broken');
           assert.ok(fresh.logLines.some(knows), 'the log knows');
           assert.equal(other.code, 0);
           assert.equal((await set(pinBody('142536'), { language: 'zh_CN' })).text, failure(1001, 'chinese'));
@@ -303,7 +388,10 @@ describe('sets, and tells:', () => {
 
   test('rule 9: the same PIN twice succeeds twice, looks unlike, and has two records', async () => {
     const stored = () =>
-      platform.db.query<[number, Buffer, Buffer]>('stored', 'select pin_version, pin_prv, pin_salt from cards where pin_version > 0');
+      platform.db.tuples<[number, Buffer, Buffer]>(
+        'stored',
+        'select pin_version, pin_prv, pin_salt from cards where pin_version > 0',
+      );
     await set(pinBody('142536'));
     const [first] = await stored();
     assert.equal((await set(pinBody('142536'))).code, 0);
@@ -321,7 +409,7 @@ describe('sets, and tells:', () => {
     );
     assert.equal((await set(pinBody('', { pin: 'x' }))).code, 4016);
     const tries = () =>
-      platform.db.query(
+      platform.db.tuples(
         'tries',
         'select pin_failed_tries, pin_last_failure_at is null, pin_blocked_at is null from cards where pin_version > 0',
       );

@@ -1,9 +1,16 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
-import { changeMerchant } from '../src/merchants/administer.ts';
-import { explainPolicies } from '../src/operator/policy.ts';
-import { digitsOf, PIN_POLICIES, type PinPolicy, type PolicyMode, type PolicySettings, WEAK_BY } from '../src/pins/pin-policies.ts';
-import { forgetHistories } from '../src/pins/store.ts';
+import {
+  digitsOf,
+  isWeakBy,
+  PIN_POLICY_NAMES,
+  type PinPolicy,
+  type PolicyMode,
+  type PolicySettings,
+} from '@pinward/contract/pin-policies';
+import { explainPolicies } from '../src/commands/policy.ts';
+import { updateMerchant } from '../src/merchants/update-merchant.ts';
+import { deleteUnneededHistory } from '../src/pins/store.ts';
 import { issuerOf, panOf } from './support/issuer.ts';
 import { pinBody } from './support/sandbox.ts';
 import { install } from './support/server-process.ts';
@@ -19,7 +26,8 @@ const all = Array.from({ length: 1_000_000 }, (_, n) => String(n).padStart(6, '0
 
 /** Each policy's PINs, made rather than judged: by another way to the same million verdicts. */
 const made: Record<Exclude<PinPolicy, 'history'>, () => Set<string>> = {
-  repeats: () => new Set(all.filter((pin) => /^(..)\1\1$/.test(pin) || /^(...)\1$/.test(pin) || /^(.)\1(.)\2(.)\3$/.test(pin))),
+  repeats: () =>
+    new Set(all.filter((pin) => /^(..)\1\1$/.test(pin) || /^(...)\1$/.test(pin) || /^(.)\1(.)\2(.)\3$/.test(pin))),
   steps() {
     const pins = new Set<string>();
     for (let first = 0; first < 10; first++)
@@ -66,7 +74,8 @@ const made: Record<Exclude<PinPolicy, 'history'>, () => Set<string>> = {
       for (const pin of [d + m + y, m + d + y, y + m + d]) pins.add(pin);
     }
     for (let year = 1900; year < 2100; year++)
-      for (let month = 1; month <= 12; month++) for (const pin of [`${year}${two(month)}`, `${two(month)}${year}`]) pins.add(pin);
+      for (let month = 1; month <= 12; month++)
+        for (const pin of [`${year}${two(month)}`, `${two(month)}${year}`]) pins.add(pin);
     return pins;
   },
   'birth-date': () => new Set(all.filter((pin) => ['1990', '0514', '1405'].some((part) => pin.includes(part)))),
@@ -79,7 +88,7 @@ describe('of the million PINs', () => {
   for (const [name, make] of Object.entries(made) as [keyof typeof made, () => Set<string>][])
     test(`${name} refuses exactly those that it is for, and policy explain counts them`, () => {
       const wanted = make();
-      const judged = all.filter((pin) => WEAK_BY[name](digitsOf(pin), about));
+      const judged = all.filter((pin) => isWeakBy(name, digitsOf(pin), about));
       assert.equal(judged.length, wanted.size);
       for (const pin of judged) assert.ok(wanted.has(pin), pin);
       assert.equal(explained.find((one) => one.name === name)?.refused, wanted.size);
@@ -93,7 +102,8 @@ describe('of the million PINs', () => {
   });
 
   test('nobody whose birth date and phone are unknown is refused for them', () => {
-    for (const name of ['birth-date', 'phone', 'pan-tail'] as const) assert.ok(!all.some((pin) => WEAK_BY[name](digitsOf(pin), {})));
+    for (const name of ['birth-date', 'phone', 'pan-tail'] as const)
+      assert.ok(!all.some((pin) => isWeakBy(name, digitsOf(pin), {})));
   });
 });
 
@@ -101,7 +111,7 @@ test('policy explain prints the share of each', async (t) => {
   const { status, stdout } = await install(t).run(['policy', 'explain']);
   assert.equal(status, 0);
   assert.match(stdout, /^the rule \(arithmetic\) +always +95272 +9\.527 %/m);
-  for (const name of PIN_POLICIES) assert.match(stdout, new RegExp(`^${name} +if set +`, 'm'));
+  for (const name of PIN_POLICY_NAMES) assert.match(stdout, new RegExp(`^${name} +if set +`, 'm'));
 });
 
 describe('a merchant’s policy', () => {
@@ -114,8 +124,11 @@ describe('a merchant’s policy', () => {
   after(() => platform.close());
 
   async function demand(pinPolicies: PolicySettings, pinHistory = 0): Promise<void> {
-    const off = Object.fromEntries(PIN_POLICIES.map((name) => [name, 'off'])) as PolicySettings;
-    await changeMerchant({ db: platform.db, now: Date.now }, 'M202605220001', { pinPolicies: { ...off, ...pinPolicies }, pinHistory });
+    const off = Object.fromEntries(PIN_POLICY_NAMES.map((name) => [name, 'off'])) as PolicySettings;
+    await updateMerchant({ db: platform.db, now: Date.now }, 'M202605220001', {
+      pinPolicies: { ...off, ...pinPolicies },
+      pinHistory,
+    });
     await new Promise((resolve) => setTimeout(resolve, 300));
   }
   const set = (pin: string, headers = {}) => merchantOf(platform).call('POST', '/card/pin/set', pinBody(pin), headers);
@@ -167,7 +180,10 @@ describe('a merchant’s policy', () => {
     for (const pin of ['385017', '617204', '249058']) assert.match((await set(pin)).msg, /it was used before$/);
     assert.equal((await set('902846')).code, 0, 'the fourth last is forgotten');
     assert.match((await set('902846')).msg, /it was used before$/);
-    const [row] = await platform.db.query<[number]>('kept', `select count(*) from pin_history where card_no = 'C202605220001'`);
+    const [row] = await platform.db.tuples<[number]>(
+      'kept',
+      `select count(*) from pin_history where card_no = 'C202605220001'`,
+    );
     assert.equal(row?.[0], 3, 'no more is kept than is looked at');
     await demand({ history: 'off' });
     assert.equal((await set('902846')).code, 0);
@@ -175,8 +191,12 @@ describe('a merchant’s policy', () => {
 
   test('history knows the PIN that was there when it was switched on, also once that is replaced, and no more than it looks at', async () => {
     const kept = async () =>
-      (await platform.db.query<[number]>('versions-kept', `select version from pin_history where card_no = 'C202605220001' order by 1`))
-        .length;
+      (
+        await platform.db.tuples<[number]>(
+          'versions-kept',
+          `select version from pin_history where card_no = 'C202605220001' order by 1`,
+        )
+      ).length;
     await platform.db.script('delete from pin_history');
     for (const pin of ['730581', '461927']) assert.equal((await set(pin)).code, 0);
     assert.equal(await kept(), 0, 'nothing is remembered that no policy asks for');
@@ -193,12 +213,12 @@ describe('a merchant’s policy', () => {
   test('history that is switched off is forgotten by housekeeping, and that of other merchants is not', async () => {
     await demand({ history: 'refuse' }, 2);
     for (const pin of ['730581', '617204']) assert.equal((await set(pin)).code, 0);
-    assert.equal(await forgetHistories(platform.db), 0);
+    assert.equal(await deleteUnneededHistory(platform.db), 0);
     await platform.db.script(`insert into pin_history select 2, card_no, version, prv, salt, key_version from pin_history;
       update merchants set pin_history = 3 where merchant_id = 2`);
     await demand({ history: 'off' });
-    assert.equal(await forgetHistories(platform.db), 2);
-    assert.equal(await forgetHistories(platform.db), 0);
-    assert.deepEqual(await platform.db.query('left', 'select distinct merchant_id from pin_history'), [[2]]);
+    assert.equal(await deleteUnneededHistory(platform.db), 2);
+    assert.equal(await deleteUnneededHistory(platform.db), 0);
+    assert.deepEqual(await platform.db.tuples('left', 'select distinct merchant_id from pin_history'), [[2]]);
   });
 });

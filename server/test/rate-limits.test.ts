@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { createRateLimit } from '../src/http/rate-limit.ts';
+import { createRateLimit } from '../src/rate-limit.ts';
 import { send } from './support/requests.ts';
 import { pinBody } from './support/sandbox.ts';
 import { type Headers, merchantOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
@@ -37,19 +37,23 @@ describe('a limit', () => {
 
   test('tells the truth about the wait, whatever happened before', () => {
     fc.assert(
-      fc.property(fc.integer({ min: 1, max: 700 }), fc.array(fc.integer({ min: 0, max: 5_000 }), { maxLength: 200 }), (perMinute, gaps) => {
-        const limit = createRateLimit(perMinute);
-        let now = NOW;
-        let passed = 0;
-        for (const gap of gaps) {
-          now += gap;
-          if (limit.take('a', now) === 0) passed++;
-        }
-        assert.ok(passed <= perMinute + ((now - NOW) * perMinute) / 60_000 + 1);
-        const wait = limit.waitSeconds('a', now);
-        if (wait > 1) assert.notEqual(limit.waitSeconds('a', now + (wait - 1) * 1000 - 1), 0);
-        assert.equal(limit.take('a', now + wait * 1000), 0);
-      }),
+      fc.property(
+        fc.integer({ min: 1, max: 700 }),
+        fc.array(fc.integer({ min: 0, max: 5_000 }), { maxLength: 200 }),
+        (perMinute, gaps) => {
+          const limit = createRateLimit(perMinute);
+          let now = NOW;
+          let passed = 0;
+          for (const gap of gaps) {
+            now += gap;
+            if (limit.take('a', now) === 0) passed++;
+          }
+          assert.ok(passed <= perMinute + ((now - NOW) * perMinute) / 60_000 + 1);
+          const wait = limit.waitSeconds('a', now);
+          if (wait > 1) assert.notEqual(limit.waitSeconds('a', now + (wait - 1) * 1000 - 1), 0);
+          assert.equal(limit.take('a', now + wait * 1000), 0);
+        },
+      ),
     );
   });
 
@@ -61,7 +65,10 @@ describe('a limit', () => {
   });
 });
 
-async function withPlatform(env: Record<string, string>, work: (platform: TestPlatform) => Promise<void>): Promise<void> {
+async function withPlatform(
+  env: Record<string, string>,
+  work: (platform: TestPlatform) => Promise<void>,
+): Promise<void> {
   const platform = await startPlatform(env);
   try {
     await work(platform);
@@ -92,13 +99,16 @@ test('an address with too many failed authentications answers 1009 before all el
 test('every refusal of the gate counts as a failed authentication, and no other refusal does', () =>
   withPlatform({ LIMIT_FAILED_AUTH_PER_MINUTE: '8' }, async (platform) => {
     const merchant = merchantOf(platform);
-    const call = async (path: string, headers: Headers = {}) => (await merchant.call('GET', path, undefined, headers)).code;
+    const call = async (path: string, headers: Headers = {}) =>
+      (await merchant.call('GET', path, undefined, headers)).code;
     for (let i = 0; i < 10; i++) assert.equal(await call('/card/C000000000000/detail'), 4001);
     for (let i = 0; i < 10; i++) assert.equal(await call('/card/%20/detail'), 1004);
     const codes: number[] = [];
     const failures: Headers[] = [
       { 'api-key': undefined },
-      ...['nobodys', 'disabled', 'expired', 'suspended_merchant', 'elsewhere'].map((name) => ({ 'api-key': `${name}_api_key` })),
+      ...['nobodys', 'disabled', 'expired', 'suspended_merchant', 'elsewhere'].map((name) => ({
+        'api-key': `${name}_api_key`,
+      })),
       { timestamp: '0' },
       { 'access-token': 'x' },
       {},
@@ -137,7 +147,10 @@ test('a credential with too many calls answers 1009, after 1007', () =>
     for (let i = 0; i < 3; i++) assert.equal((await merchant.call('GET', '/card/C202605220001/detail')).code, 0);
     const refused = await merchant.call('GET', '/card/C202605220001/detail');
     assert.deepEqual([refused.code, refused.headers['retry-after']], [1009, '15']);
-    assert.equal((await merchant.call('GET', '/card/C202605220001/detail', undefined, { 'access-token': 'x' })).code, 1007);
+    assert.equal(
+      (await merchant.call('GET', '/card/C202605220001/detail', undefined, { 'access-token': 'x' })).code,
+      1007,
+    );
     assert.equal((await merchantOf(platform, 'other_api_key').call('GET', '/card/C202605220006/detail')).code, 0);
   }));
 
@@ -146,8 +159,10 @@ test("a card with too many sets answers 1009, after 4005 and before 4016, and on
     const merchant = merchantOf(platform);
     const set = (body: object) => merchant.call('POST', '/card/pin/set', body);
     const stranger = merchantOf(platform, 'other_api_key');
-    for (let i = 0; i < 5; i++) assert.equal((await stranger.call('POST', '/card/pin/set', pinBody('142536'))).code, 4001);
-    for (let i = 0; i < 5; i++) assert.equal((await set(pinBody('142536', { cardholder_no: 'U202605220002' }))).code, 4001);
+    for (let i = 0; i < 5; i++)
+      assert.equal((await stranger.call('POST', '/card/pin/set', pinBody('142536'))).code, 4001);
+    for (let i = 0; i < 5; i++)
+      assert.equal((await set(pinBody('142536', { cardholder_no: 'U202605220002' }))).code, 4001);
     for (let i = 0; i < 5; i++) assert.equal((await set(pinBody('142536', { card_no: 'C202605220004' }))).code, 4005);
 
     assert.equal((await set(pinBody('111111'))).code, 4016, 'a refused PIN counts');

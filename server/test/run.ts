@@ -10,8 +10,9 @@ import { join } from 'node:path';
 import { openDatabase } from '../src/db/database.ts';
 import { openEmbedded } from '../src/db/embedded.ts';
 import { migrate } from '../src/db/migrate.ts';
-import { createKeyFile, openKeyFile } from '../src/keys/key-file.ts';
 import { keysOf } from '../src/keys/keys.ts';
+import { createKeyFile } from '../src/keys/make-key-file.ts';
+import { openKeyFile } from '../src/keys/open-key-file.ts';
 import { seedSandbox } from '../src/sandbox/seed.ts';
 import { SANDBOX_CVK } from '../src/sandbox/world.ts';
 import { urlOfDatabase } from './support/database-url.ts';
@@ -33,7 +34,7 @@ const embedded = process.env.TEST_DATABASE_URL ? undefined : await openEmbedded(
 const serverUrl = embedded?.url ?? (process.env.TEST_DATABASE_URL as string);
 const template = `pinward_template_${randomBytes(6).toString('hex')}`;
 const admin = openDatabase({ url: serverUrl, connections: 1 });
-const [[version] = ['']] = await admin.query<[string]>('version', 'show server_version');
+const [[version] = ['']] = await admin.tuples<[string]>('version', 'show server_version');
 console.log(`PostgreSQL ${version}, ${embedded ? 'embedded' : 'from TEST_DATABASE_URL'}; ${files.length} test files`);
 
 let status = 1;
@@ -44,15 +45,19 @@ try {
   const db = openDatabase({ url: urlOfDatabase(serverUrl, template), connections: 2 });
   await migrate(db);
   const keys = keysOf(await openKeyFile(keyFile, testKek), Date.now);
-  await db.query('install', `insert into installation (mode, key_file_id) values ('sandbox', $1)`, [keys.keyFileId]);
+  await db.tuples('install', `insert into installation (mode, key_file_id) values ('sandbox', $1)`, [keys.keyFileId]);
   await seedSandbox(db, keys);
   await db.close();
 
   status = await new Promise<number>((resolve) => {
-    const child = spawn(process.execPath, ['--import', 'tsx', '--test', '--test-concurrency=2', '--test-reporter=spec', ...files], {
-      stdio: 'inherit',
-      env: { ...process.env, TEST_SERVER_URL: serverUrl, TEST_TEMPLATE: template, TEST_KEY_FILE: keyFile },
-    });
+    const child = spawn(
+      process.execPath,
+      ['--import', 'tsx', '--test', '--test-concurrency=2', '--test-reporter=spec', ...files],
+      {
+        stdio: 'inherit',
+        env: { ...process.env, TEST_SERVER_URL: serverUrl, TEST_TEMPLATE: template, TEST_KEY_FILE: keyFile },
+      },
+    );
     child.on('exit', (code) => resolve(code ?? 1));
   });
 } finally {

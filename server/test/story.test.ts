@@ -66,6 +66,15 @@ test('the tale of one card: activated, given a PIN, frozen, thawed, given anothe
   const trail = await intactChain(platform.db, card.card_no);
   assert.deepEqual(
     trail.map(({ action }) => action),
-    ['card_created', 'card_activation_failed', 'card_activated', 'pin_set', 'card_frozen', 'card_unfrozen', 'pin_set', 'card_deleted'],
+    [
+      'card_created',
+      'card_activation_failed',
+      'card_activated',
+      'pin_set',
+      'card_frozen',
+      'card_unfrozen',
+      'pin_set',
+      'card_deleted',
+    ],
   );
 });

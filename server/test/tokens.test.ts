@@ -2,16 +2,24 @@ import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createTokenIssuer } from '../src/auth/access-token.ts';
-import { changeAllowlist, changeMerchant, createCredential, createMerchant, endCredential } from '../src/merchants/administer.ts';
+import { createTokenIssuer } from '../src/merchants/access-token.ts';
+import { changeAllowlist } from '../src/merchants/change-allowlist.ts';
+import { createCredential } from '../src/merchants/create-credential.ts';
+import { createMerchant } from '../src/merchants/create-merchant.ts';
+import { disableCredential } from '../src/merchants/disable-credential.ts';
 import { secretIdentity } from '../src/merchants/store.ts';
+import { updateMerchant } from '../src/merchants/update-merchant.ts';
 import { send } from './support/requests.ts';
 import { merchantOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
 
 const DAY_MS = 86_400_000;
 const TOKEN_PATH = '/open-api/v1/merchant/token';
 /** No merchant of these tests has cards, so a call that the gate lets through lists none. */
-const LIST = { method: 'POST', path: '/open-api/v1/card/list', body: { start_time: '2026-05-01', end_time: '2026-05-31' } } as const;
+const LIST = {
+  method: 'POST',
+  path: '/open-api/v1/card/list',
+  body: { start_time: '2026-05-01', end_time: '2026-05-31' },
+} as const;
 
 let platform: TestPlatform;
 /** A second process on the same database, as far as the gate can tell. */
@@ -77,7 +85,11 @@ describe('a token', () => {
     const own = await startPlatform();
     const headers = { 'api-key': 'sandbox_api_key', timestamp: String(own.clock.now) };
     const { data } = await send(own, { path: TOKEN_PATH, headers });
-    const { access_token: token, expired_time: expiry, ...nothing } = data as { access_token: string; expired_time: number };
+    const {
+      access_token: token,
+      expired_time: expiry,
+      ...nothing
+    } = data as { access_token: string; expired_time: number };
     assert.equal(expiry, own.clock.now + DAY_MS);
     assert.deepEqual(nothing, {});
     const use = async () => {
@@ -109,7 +121,8 @@ describe('a token', () => {
     const tokens: string[] = [];
     for (let i = 0; i < 150; i++) tokens.push(await fetchToken(apiKey));
     assert.equal(new Set(tokens).size, tokens.length);
-    for (const on of [platform, second, platform]) for (const token of tokens) assert.equal(await use(apiKey, token, on), 0);
+    for (const on of [platform, second, platform])
+      for (const token of tokens) assert.equal(await use(apiKey, token, on), 0);
   });
 
   test("serves no other Api-Key: neither another merchant's nor another of the same merchant", async () => {
@@ -145,9 +158,16 @@ describe('a token', () => {
   });
 
   test('that was signed under an earlier key of the platform counts until that key is destroyed', () => {
-    const subject = { credentialId: 1, apiKey: 'ak', apiSecret: Buffer.alloc(32, 1), credentialEpoch: 0, merchantEpoch: 0 };
+    const subject = {
+      credentialId: 1,
+      apiKey: 'ak',
+      apiSecret: Buffer.alloc(32, 1),
+      credentialEpoch: 0,
+      merchantEpoch: 0,
+    };
     const mac = (of: number, message: Uint8Array) => createHmac('sha256', `key ${of}`).update(message).digest();
-    const issuerOf = (...versions: number[]) => createTokenIssuer({ version: versions[0] as number, versions, mac }, subject);
+    const issuerOf = (...versions: number[]) =>
+      createTokenIssuer({ version: versions[0] as number, versions, mac }, subject);
     const token = issuerOf(1).issue(platform.clock.now + 1);
     assert.deepEqual(
       [issuerOf(1), issuerOf(2, 1), issuerOf(3, 2)].map((issuer) => issuer.verify(token, platform.clock.now)),
@@ -166,15 +186,15 @@ describe('within a second, on two platforms at once,', () => {
 
   test('a disabled credential and its tokens are out', async () => {
     const { apiKey, ask } = await newCaller();
-    await endCredential(operator(), apiKey);
+    await disableCredential(operator(), apiKey);
     await settlesWithinASecond(1010, ask);
   });
 
   test('the tokens of a disabled merchant are out, and stay out when it is enabled again, while new ones serve', async () => {
     const { merchantNo, apiKey, ask } = await newCaller();
-    await changeMerchant(operator(), merchantNo, { status: 'Disabled' });
+    await updateMerchant(operator(), merchantNo, { status: 'Disabled' });
     await settlesWithinASecond(1022, ask);
-    await changeMerchant(operator(), merchantNo, { status: 'Active' });
+    await updateMerchant(operator(), merchantNo, { status: 'Active' });
     await settlesWithinASecond(1007, ask);
     const token = await fetchToken(apiKey);
     for (const on of [platform, second]) assert.equal(await use(apiKey, token, on), 0);
@@ -183,7 +203,10 @@ describe('within a second, on two platforms at once,', () => {
   test('a new secret ends the tokens that were fetched under the old one', async () => {
     const { apiKey, ask } = await newCaller();
     const wrapped = await platform.keys.kek.wrap(Buffer.alloc(32, 'n'), secretIdentity(apiKey));
-    await platform.db.query('new-secret', 'update credentials set secret_wrapped = $2 where api_key = $1', [apiKey, wrapped]);
+    await platform.db.tuples('new-secret', 'update credentials set secret_wrapped = $2 where api_key = $1', [
+      apiKey,
+      wrapped,
+    ]);
     await settlesWithinASecond(1007, ask);
     assert.equal(await use(apiKey, await fetchToken(apiKey), second), 0);
   });
@@ -192,9 +215,9 @@ describe('within a second, on two platforms at once,', () => {
     const { apiKey, token, ask } = await newCaller();
     const askFromAfar = (on: TestPlatform) => use(apiKey, token, on, '198.51.100.7');
     assert.equal(await askFromAfar(platform), 1003);
-    await changeAllowlist(operator(), apiKey, ['198.51.100.0/24'], false);
+    await changeAllowlist(operator(), apiKey, { add: ['198.51.100.0/24'] });
     await settlesWithinASecond(0, askFromAfar);
-    await changeAllowlist(operator(), apiKey, ['127.0.0.1'], true);
+    await changeAllowlist(operator(), apiKey, { remove: ['127.0.0.1'] });
     await settlesWithinASecond(1003, ask);
     assert.equal(await askFromAfar(second), 0);
   });
@@ -205,12 +228,15 @@ describe('whoever reads the database', () => {
     const { apiKey, secret } = await newMerchant();
     const token = await fetchToken(apiKey);
     assert.equal(await use(apiKey, token), 0);
-    const tables = await platform.db.query<[string]>('tables', `select tablename from pg_tables where schemaname = 'public'`);
+    const tables = await platform.db.tuples<[string]>(
+      'tables',
+      `select tablename from pg_tables where schemaname = 'public'`,
+    );
     const found = async (text: string): Promise<string[]> => {
       const hits: string[] = [];
       for (const [table] of tables) {
         const search = `select count(*) from ${table} as row_of_it where row_of_it::text ilike '%' || $1 || '%'`;
-        const [[count] = [0]] = await platform.db.query<[number]>(`search ${table}`, search, [text]);
+        const [[count] = [0]] = await platform.db.tuples<[number]>(`search ${table}`, search, [text]);
         if (count > 0) hits.push(table);
       }
       return hits;
@@ -225,7 +251,7 @@ describe('whoever reads the database', () => {
 
   test('gains nothing by moving a wrapped secret to another row: it does not open, and the log says nothing of it', async () => {
     const [one, other] = [await newMerchant(), await newMerchant()];
-    await platform.db.query(
+    await platform.db.tuples(
       'swap',
       `update credentials c set secret_wrapped = o.secret_wrapped from credentials o
         where (c.api_key, o.api_key) in (($1, $2), ($2, $1))`,
@@ -240,7 +266,8 @@ describe('whoever reads the database', () => {
     const log = platform.logLines.slice(logged).join('');
     assert.match(log, /unexpected fault/);
     for (const { secret } of [one, other]) {
-      for (const form of ['utf8', 'hex', 'base64'] as const) assert.ok(!log.includes(Buffer.from(secret).toString(form)));
+      for (const form of ['utf8', 'hex', 'base64'] as const)
+        assert.ok(!log.includes(Buffer.from(secret).toString(form)));
     }
   });
 });

@@ -7,7 +7,7 @@ import { after, test } from 'node:test';
 import { KeyBlockError, unwrapKeyBlock } from '../src/crypto/key-block.ts';
 import type { Vector } from './support/vector-algorithms.ts';
 
-const published = new URL('vectors/pin-vectors.json', import.meta.url).pathname;
+const published = new URL('../../contract/vectors/pin-vectors.json', import.meta.url).pathname;
 const vectors = JSON.parse(readFileSync(published, 'utf8')) as Vector[];
 const scratch = mkdtempSync(join(tmpdir(), 'pinward-vectors-'));
 after(() => rmSync(scratch, { recursive: true }));
@@ -32,7 +32,10 @@ test('every published vector holds, save the key blocks of versions A and C', ()
 });
 
 test('key blocks of versions A and C are refused by name', () => {
-  const legacy = vectors.filter(({ algorithm }) => algorithm === 'tr31.unwrap-legacy') as unknown as { kbpk: string; key_block: string }[];
+  const legacy = vectors.filter(({ algorithm }) => algorithm === 'tr31.unwrap-legacy') as unknown as {
+    kbpk: string;
+    key_block: string;
+  }[];
   assert.equal(legacy.length, 9);
   for (const { kbpk, key_block } of legacy)
     assert.throws(
@@ -44,7 +47,11 @@ test('key blocks of versions A and C are refused by name', () => {
 test('the runner fails for a wrong value, a missing input, an algorithm that we do not have, and a file without vectors', () => {
   const of = (algorithm: string) => vectors.find((vector) => vector.algorithm === algorithm) as Vector;
   const { pan: _, ...withoutPan } = of('pinblock.iso0');
-  const taken = { ...of('pinblock.iso0'), algorithm: 'pinblock.iso0.decode-reject', pin_block: of('pinblock.iso0').expected };
+  const taken = {
+    ...of('pinblock.iso0'),
+    algorithm: 'pinblock.iso0.decode-reject',
+    pin_block: of('pinblock.iso0').expected,
+  };
   for (const [content, last] of [
     [[{ ...of('pinblock.iso0'), expected: '041261AAAAEDCBA8' }, of('cvv')], '1 passed, 1 failed'],
     [[withoutPan], '0 passed, 1 failed'],

@@ -8,7 +8,8 @@ import { ALGORITHMS, type Vector } from './support/vector-algorithms.ts';
 
 function readVectors(file: string): Vector[] {
   const vectors = JSON.parse(readFileSync(file, 'utf8')) as Vector[];
-  const whole = Array.isArray(vectors) && vectors.length > 0 && vectors.every((one) => typeof one?.algorithm === 'string');
+  const whole =
+    Array.isArray(vectors) && vectors.length > 0 && vectors.every((one) => typeof one?.algorithm === 'string');
   if (!whole) throw new Error('a list of vectors is wanted, each with its algorithm');
   return vectors;
 }
@@ -25,7 +26,10 @@ function faultOf(vector: Vector): string | undefined {
   }
 }
 
-const { values, positionals } = parseArgs({ options: { skip: { type: 'string', multiple: true } }, allowPositionals: true });
+const { values, positionals } = parseArgs({
+  options: { skip: { type: 'string', multiple: true } },
+  allowPositionals: true,
+});
 const file = positionals.find((word) => word.endsWith('.json')) ?? positionals[0];
 const skipped = new Set([...(values.skip ?? []), ...positionals.filter((word) => word !== file)]);
 
@@ -34,7 +38,8 @@ let failed = 0;
 try {
   if (file === undefined) throw new Error('usage: npm run vectors -- FILE.json [--skip ALGORITHM ...]');
   const byAlgorithm = new Map<string, Vector[]>();
-  for (const vector of readVectors(file)) byAlgorithm.set(vector.algorithm, [...(byAlgorithm.get(vector.algorithm) ?? []), vector]);
+  for (const vector of readVectors(file))
+    byAlgorithm.set(vector.algorithm, [...(byAlgorithm.get(vector.algorithm) ?? []), vector]);
   const width = Math.max(...[...byAlgorithm.keys()].map(({ length }) => length));
   for (const [algorithm, vectors] of byAlgorithm) {
     const name = algorithm.padEnd(width);

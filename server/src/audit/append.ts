@@ -1,11 +1,13 @@
-import type { Origin } from '../auth/authenticate.ts';
-import type { Queryable } from '../db/database.ts';
-import type { IssuerOrigin } from '../issuer/authenticate.ts';
+import type { Queryable } from '../db/queryable.ts';
+import { fromMs } from '../db/sql-time.ts';
+import { type Actor, auditDetails } from './actor.ts';
+import { SUBJECTS, type SubjectKind } from './subject.ts';
 
 /*
- * What happened to what, by whom. One chain a card, a cardholder, a merchant and an issuer, and one of the platform's own: each record's hash
- * covers the hash before it, so that a change, a gap or a new order shows. The row that holds the chain's head is locked by the statement that
- * appends, and the hash is computed there. PIN sets append in their own shared statement (pins/store.ts), by the same rule.
+ * What happened to what, and who did it, in hash chains: one for each card, cardholder, merchant and issuer, and one
+ * for the platform. Each record's hash covers the hash before it, so that a change, a gap or a new order shows.
+ * The row that holds a chain's head (audit_count, audit_head) is locked and moved on by the statement that appends.
+ * The SQL of both steps stands here alone, also for statements of features that append while they do other work.
  */
 
 export type AuditAction =
@@ -47,91 +49,96 @@ export type AuditAction =
   | 'keys_rewrapped'
   | 'audit_pruned';
 
-/** What a record says of who did it: a merchant's or an issuer's request, or the operator at the command line. */
-export function detailsOf(by: Origin | IssuerOrigin | 'operator' | 'sandbox', more: Record<string, unknown> = {}): string {
-  const who =
-    typeof by === 'string'
-      ? { by }
-      : { ...('issuerNo' in by ? { issuer: by.issuerNo } : { credential_id: by.credentialId }), ip: by.ip, request_id: by.requestId };
-  return JSON.stringify({ ...who, ...more });
+/** What a record says, as SQL expressions. */
+export interface RecordSql {
+  /** Unix milliseconds. */
+  atMs: string;
+  action: string;
+  details: string;
 }
 
 /**
- * Whose chain: the row that holds its head, by the key of its table, and how its records name it. No card number has a colon.
- * A table's key is its primary key, whose index whoever reads all heads walks along (store.ts).
+ * SQL: the assignments of an `update` that put one more record on the chain of the updated row.
+ * `row` is the row's alias with a dot (`c.`), or empty.
  */
-export const OWNERS = {
-  card: { table: 'cards', key: ['merchant_id', 'card_no'], merchantId: 'merchant_id', cardNo: 'card_no' },
-  cardholder: {
-    table: 'cardholders',
-    key: ['merchant_id', 'cardholder_no'],
-    merchantId: 'merchant_id',
-    cardNo: "'cardholder:' || cardholder_no",
-  },
-  merchant: { table: 'merchants', key: ['merchant_id'], merchantId: 'merchant_id', cardNo: "''" },
-  issuer: { table: 'issuers', key: ['issuer_id'], merchantId: '0', cardNo: "'issuer:' || issuer_no" },
-  platform: { table: 'installation', key: ['one'], merchantId: '0', cardNo: "''" },
-} as const;
-
-/** Locks the chain's head, computes the hash on it, appends. */
-async function append(
-  tx: Queryable,
-  owner: keyof typeof OWNERS,
-  key: unknown[],
-  atMs: number,
-  action: AuditAction,
-  details: string,
-): Promise<void> {
-  const { table, key: names, merchantId, cardNo } = OWNERS[owner];
-  const appended = await tx.query(
-    `audit-${owner}`,
-    `with head as (
-       update ${table} set audit_count = audit_count + 1,
-              audit_head = audit_hash(audit_head, ${merchantId}, ${cardNo}, audit_count + 1, $1, $2, $3)
-        where ${names.map((name, i) => `${name} = $${i + 4}`).join(' and ')}
-       returning ${merchantId} as merchant_id, ${cardNo} as card_no, audit_count, audit_head)
-     insert into audit_records (merchant_id, card_no, seq, at, action, details, hash)
-     select merchant_id, card_no, audit_count, to_timestamp($1::bigint / 1000.0), $2, $3, audit_head from head returning 1`,
-    [atMs, action, details, ...key],
-  );
-  if (appended.length !== 1) throw new Error(`there is no ${owner} whose chain the record ${action} belongs to`);
+export function advanceChain(kind: SubjectKind, row: string, { atMs, action, details }: RecordSql): string {
+  const { merchantId, chain } = SUBJECTS[kind].of(row);
+  return `audit_count = ${row}audit_count + 1,
+       audit_head = audit_hash(${row}audit_head, ${merchantId}, ${chain}, ${row}audit_count + 1, ${atMs}, ${action}, ${details})`;
 }
 
-/** Appends to a card's chain. Runs in the transaction of the change. */
-export async function auditCard(
+/** SQL: the head of a new card's chain after its first record. */
+export function firstHead(merchantId: string, cardNo: string, { atMs, action, details }: RecordSql): string {
+  return `audit_hash(decode(repeat('00', 32), 'hex'), ${merchantId}, ${cardNo}, 1, ${atMs}, ${action}, ${details})`;
+}
+
+/**
+ * SQL: inserts the record that a chain was advanced by. `from` names a table expression with the columns
+ * merchant_id, audit_count and audit_head of the advanced row, and the columns that the expressions use.
+ * `at` is a timestamptz.
+ */
+export function insertRecord(
+  kind: SubjectKind,
+  { from, number, at, action, details }: { from: string; number: string; at: string; action: string; details: string },
+): string {
+  return `insert into audit_records (merchant_id, subject_kind, subject, seq, at, action, details, hash)
+  select merchant_id, '${kind}'::audit_subject_kind, ${number}, audit_count, ${at}, ${action}, ${details}, audit_head
+    from ${from}`;
+}
+
+interface NewRecord {
+  atMs: number;
+  action: AuditAction;
+  by: Actor;
+  /** What else there is to say. */
+  details?: Record<string, unknown>;
+}
+
+/** Locks the head of the chain, computes the new hash from it, appends. Throws if there is no such row. */
+async function append(tx: Queryable, kind: SubjectKind, key: unknown[], record: NewRecord): Promise<void> {
+  const { table, key: columns, of } = SUBJECTS[kind];
+  const { merchantId, number } = of('');
+  const appended = await tx.query(
+    `audit-${kind}`,
+    `with head as (
+       update ${table} set ${advanceChain(kind, '', { atMs: '$1', action: '$2', details: '$3' })}
+        where ${columns.map((column, i) => `${column} = $${i + 4}`).join(' and ')}
+       returning ${merchantId} as merchant_id, ${number} as subject, audit_count, audit_head)
+     ${insertRecord(kind, { from: 'head', number: 'subject', at: fromMs('$1'), action: '$2', details: '$3' })} returning 1`,
+    [record.atMs, record.action, auditDetails(record.by, record.details), ...key],
+  );
+  if (appended.length !== 1) throw new Error(`there is no ${kind} whose chain the record ${record.action} belongs to`);
+}
+
+/** Appends to a card's chain, in the transaction of the change. */
+export function auditCard(
   tx: Queryable,
-  merchantId: number,
-  cardNo: string,
-  atMs: number,
-  action: AuditAction,
-  details: string,
+  { merchantId, cardNo }: { merchantId: number; cardNo: string },
+  record: NewRecord,
 ): Promise<void> {
-  await append(tx, 'card', [merchantId, cardNo], atMs, action, details);
+  return append(tx, 'card', [merchantId, cardNo], record);
 }
 
 /** Appends to a cardholder's chain: applications and verdicts. */
-export async function auditCardholder(
+export function auditCardholder(
   tx: Queryable,
-  merchantId: number,
-  cardholderNo: string,
-  atMs: number,
-  action: AuditAction,
-  details: string,
+  { merchantId, cardholderNo }: { merchantId: number; cardholderNo: string },
+  record: NewRecord,
 ): Promise<void> {
-  await append(tx, 'cardholder', [merchantId, cardholderNo], atMs, action, details);
+  return append(tx, 'cardholder', [merchantId, cardholderNo], record);
 }
 
-/** Appends to a merchant's own chain: what operators did to it and to its credentials. */
-export async function auditMerchant(tx: Queryable, merchantId: number, atMs: number, action: AuditAction, details: string): Promise<void> {
-  await append(tx, 'merchant', [merchantId], atMs, action, details);
+/** Appends to a merchant's chain: what operators did to it and to its credentials. */
+export function auditMerchant(tx: Queryable, merchantId: number, record: NewRecord): Promise<void> {
+  return append(tx, 'merchant', [merchantId], record);
 }
 
 /** Appends to an issuer's chain: its credential, its keys, and what it supplied. */
-export async function auditIssuer(tx: Queryable, issuerId: number, atMs: number, action: AuditAction, details: string): Promise<void> {
-  await append(tx, 'issuer', [issuerId], atMs, action, details);
+export function auditIssuer(tx: Queryable, issuerId: number, record: NewRecord): Promise<void> {
+  return append(tx, 'issuer', [issuerId], record);
 }
 
-/** Appends to the platform's own chain: what operators did to keys. */
-export async function auditPlatform(tx: Queryable, atMs: number, action: AuditAction, details: string): Promise<void> {
-  await append(tx, 'platform', [true], atMs, action, details);
+/** Appends to the platform's chain: what operators did to keys and products. */
+export function auditPlatform(tx: Queryable, record: NewRecord): Promise<void> {
+  return append(tx, 'platform', [true], record);
 }

@@ -1,20 +1,25 @@
-import type { Queryable } from '../db/database.ts';
+import type { Queryable } from '../db/queryable.ts';
 import type { Keys } from '../keys/keys.ts';
-import { type ChainName, merchantNumbers, readCheckpoint, readHeads, readHeadsOfSigning, readRecords, readSignings } from './store.ts';
-
-const AT_ONCE = 1_000;
-const BEFORE_ALL: ChainName = { merchantId: -1, cardNo: '' };
+import { merchantNumbers, readCheckpoint, readHeads, readHeadsOfSigning, readRecords, readSignings } from './store.ts';
+import { chainOf, type Subject } from './subject.ts';
 
 /**
- * Everything that the audit knows, as JSON lines: signings with the public key that checks them, the heads that they cover, checkpoints,
- * and every record since `sinceMs`, chain by chain. Whoever keeps them elsewhere can prove later what was there.
+ * The whole audit trail as JSON lines: signings with the public key that checks them, the heads that they cover,
+ * checkpoints, and every record since `sinceMs`, chain by chain. Kept elsewhere, it proves later what was there.
  */
 export async function* exportAudit(db: Queryable, keys: Keys, sinceMs: number): AsyncGenerator<string> {
   const merchants = await merchantNumbers(db);
-  const line = (type: string, chain: ChainName | undefined, more: object): string =>
-    `${JSON.stringify({ type, ...(chain && { merchant_id: chain.merchantId, merchant_no: merchants.get(chain.merchantId), card_no: chain.cardNo }), ...more })}\n`;
+  /** `card_no` is the chain's name as hashes and signatures cover it. */
+  const naming = (of: Subject) => ({
+    merchant_id: of.merchantId,
+    merchant_no: merchants.get(of.merchantId),
+    subject_kind: of.kind,
+    subject: of.subject,
+    card_no: chainOf(of),
+  });
+
   for (const { signingId, atMs, chains, digest, keyVersion, signature } of await readSignings(db)) {
-    yield line('signing', undefined, {
+    yield line('signing', {
       signing_id: signingId,
       at: atMs,
       chains,
@@ -23,41 +28,40 @@ export async function* exportAudit(db: Queryable, keys: Keys, sinceMs: number): 
       public_key: keys.auditHead.publicKey(keyVersion).export({ format: 'der', type: 'spki' }).toString('base64'),
       signature: signature.toString('base64'),
     });
-    yield* paged(
-      (after) => readHeadsOfSigning(db, signingId, after, AT_ONCE),
-      (head) => line('head', head, { signing_id: signingId, seq: head.seq, hash: head.hash.toString('hex') }),
-    );
+    for await (const heads of readHeadsOfSigning(db, signingId))
+      for (const { seq, hash, ...of } of heads)
+        yield line('head', { ...naming(of), signing_id: signingId, seq, hash: hash.toString('hex') });
   }
+
   for await (const heads of readHeads(db)) {
     for (const head of heads) {
       const checkpoint = await readCheckpoint(db, head);
       if (checkpoint !== undefined) {
         const { seq, hash, atMs, keyVersion, signature } = checkpoint;
-        const more = { seq, hash: hash.toString('hex'), at: atMs, key_version: keyVersion, signature: signature.toString('base64') };
-        yield line('checkpoint', head, more);
+        yield line('checkpoint', {
+          ...naming(head),
+          seq,
+          hash: hash.toString('hex'),
+          at: atMs,
+          key_version: keyVersion,
+          signature: signature.toString('base64'),
+        });
       }
-      let seq = checkpoint?.seq ?? 0;
-      for (;;) {
-        const records = await readRecords(db, head, seq, AT_ONCE);
-        for (const { atMs, action, details, hash, ...record } of records) {
-          if (atMs < sinceMs) continue;
-          yield line('record', head, { seq: record.seq, at: atMs, action, details: JSON.parse(details), hash: hash.toString('hex') });
-        }
-        const last = records.at(-1);
-        if (last === undefined) break;
-        seq = last.seq;
-      }
+      for await (const records of readRecords(db, head, checkpoint?.seq ?? 0))
+        for (const { seq, atMs, action, details, hash } of records)
+          if (atMs >= sinceMs)
+            yield line('record', {
+              ...naming(head),
+              seq,
+              at: atMs,
+              action,
+              details: JSON.parse(details),
+              hash: hash.toString('hex'),
+            });
     }
   }
 }
 
-async function* paged<T extends ChainName>(read: (after: ChainName) => Promise<T[]>, lineOf: (one: T) => string): AsyncGenerator<string> {
-  let after = BEFORE_ALL;
-  for (;;) {
-    const some = await read(after);
-    for (const one of some) yield lineOf(one);
-    const last = some.at(-1);
-    if (last === undefined) return;
-    after = last;
-  }
+function line(type: string, members: object): string {
+  return `${JSON.stringify({ type, ...members })}\n`;
 }

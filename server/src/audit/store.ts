@@ -1,27 +1,24 @@
-import type { Database, Queryable } from '../db/database.ts';
-import { OWNERS } from './append.ts';
+import type { Database } from '../db/database.ts';
+import type { Queryable } from '../db/queryable.ts';
+import { fromMs, toMs } from '../db/sql-time.ts';
+import { chainOf, SUBJECTS, type Subject, type SubjectKind } from './subject.ts';
 
-/** A chain's name in the tables: card_no is empty for a merchant's own, "cardholder:..." for a cardholder's, "issuer:..." for an issuer's; merchant 0 and empty is the platform's. */
-export interface ChainName {
-  merchantId: number;
-  cardNo: string;
-}
-
-export interface ChainHead extends ChainName {
+export interface ChainHead extends Subject {
   count: number;
   head: Buffer;
 }
 
-export interface AuditRecord extends ChainName {
+export interface AuditRecord extends Subject {
   seq: number;
   atMs: number;
   action: string;
+  /** JSON. */
   details: string;
   hash: Buffer;
 }
 
-/** Reads at one moment, so that whatever is appended meanwhile looks like no fault. */
-export async function atOneMoment<T>(db: Database, work: (moment: Queryable) => Promise<T>): Promise<T> {
+/** Runs reads on one snapshot, so that records which are appended meanwhile do not look like faults. */
+export async function atOneMoment<T>(db: Database, work: (snapshot: Queryable) => Promise<T>): Promise<T> {
   return db.session(async (session) => {
     await session.script('begin isolation level repeatable read read only');
     try {
@@ -32,149 +29,190 @@ export async function atOneMoment<T>(db: Database, work: (moment: Queryable) => 
   });
 }
 
-/** Every row that holds a chain's head. */
-const ALL_OWNERS = `(${Object.values(OWNERS)
-  .map(
-    ({ table, merchantId, cardNo }) => `select ${merchantId} as merchant_id, ${cardNo} as card_no, audit_count, audit_head from ${table}`,
-  )
+/** SQL: every row that holds the head of a chain. */
+const ALL_HEADS = `(${Object.entries(SUBJECTS)
+  .map(([kind, { table, of }]) => {
+    const { merchantId, number } = of('');
+    return `select ${merchantId} as merchant_id, '${kind}'::audit_subject_kind as subject_kind, ${number} as subject,
+                   audit_count, audit_head from ${table}`;
+  })
   .join(' union all ')})`;
 
-/** The limit stands in the statement, so that the planner knows that a page is small and walks the index. */
-const HEADS_AT_ONCE = 500;
+/** SQL: whether two aliased rows are about the same subject. */
+const sameSubject = (a: string, b: string): string =>
+  `${a}.merchant_id = ${b}.merchant_id and ${a}.subject_kind = ${b}.subject_kind and ${a}.subject = ${b}.subject`;
+
+/** SQL: the subject's columns, for rows that extend `Subject`. */
+const SUBJECT_COLUMNS = 'merchant_id as "merchantId", subject_kind as kind, subject';
+
+/** SQL: the condition that a row is about the subject of the first three parameters (`valuesOf`). */
+const OF_SUBJECT = 'merchant_id = $1 and subject_kind = $2 and subject = $3';
+
+function valuesOf({ merchantId, kind, subject }: Subject): unknown[] {
+  return [merchantId, kind, subject];
+}
+
+/** In the text of the statement, so that the planner knows that a page is small and walks the index. */
+const HEADS_PAGE = 500;
 
 /**
- * Every chain's head once, page by page. Each table is walked along its own key, so that a page costs a page however many rows there are.
- * The chains come in no order that means anything: the index's is the database's collation.
+ * Every chain's head once, page by page. Each table is walked along its own key, so that a page costs a page
+ * however many rows there are. The order of the chains means nothing: it is that of the database's collation.
  */
 export async function* readHeads(db: Queryable): AsyncGenerator<ChainHead[]> {
-  for (const { table, key, merchantId, cardNo } of Object.values(OWNERS)) {
-    const names = key.join(', ');
-    const page = (where: string): string =>
-      `select ${merchantId}, ${cardNo}, audit_count, audit_head, ${names} from ${table} ${where} order by ${names} limit ${HEADS_AT_ONCE}`;
-    const next = page(`where (${names}) > (${key.map((_, i) => `$${i + 1}`).join(', ')})`);
-    let rows = await db.query<[number, string, number, Buffer, ...unknown[]]>(`first-heads-${table}`, page(''));
-    while (rows.length > 0) {
-      yield rows.map(([merchantId, cardNo, count, head]) => ({ merchantId, cardNo, count, head }));
-      const [, , , , ...last] = rows.at(-1) as (typeof rows)[number];
-      rows = await db.query(`next-heads-${table}`, next, last);
+  for (const [kind, { table, key, of }] of Object.entries(SUBJECTS) as [
+    SubjectKind,
+    (typeof SUBJECTS)[SubjectKind],
+  ][]) {
+    const columns = key.join(', ');
+    const { merchantId, number } = of('');
+    const pageText = (where: string): string =>
+      `select ${merchantId} as "merchantId", '${kind}' as kind, ${number} as subject, audit_count as count, audit_head as head,
+              array[${key.map((column) => `${column}::text`).join(', ')}] as key
+         from ${table} ${where} order by ${columns} limit ${HEADS_PAGE}`;
+    const nextText = pageText(`where (${columns}) > (${key.map((_, i) => `$${i + 1}`).join(', ')})`);
+    let rows = await db.query<ChainHead & { key: string[] }>(`first-heads-${table}`, pageText(''));
+    for (let last = rows.at(-1); last !== undefined; last = rows.at(-1)) {
+      yield rows;
+      rows = await db.query(`next-heads-${table}`, nextText, last.key);
     }
   }
 }
 
-export async function readRecords(db: Queryable, chain: ChainName, afterSeq: number, most: number): Promise<AuditRecord[]> {
-  const rows = await db.query<[number, number, string, string, Buffer]>(
-    'audit-records',
-    `select seq, (extract(epoch from at) * 1000)::bigint, action, details, hash from audit_records
-      where merchant_id = $1 and card_no = $2 and seq > $3 order by seq limit $4`,
-    [chain.merchantId, chain.cardNo, afterSeq, most],
-  );
-  return rows.map(([seq, atMs, action, details, hash]) => ({ ...chain, seq, atMs, action, details, hash }));
+/** Rows of one page of records or signed heads. */
+const PAGE = 2_000;
+
+/** The records of a chain after `seq`, page by page. */
+export async function* readRecords(db: Queryable, subject: Subject, seq: number): AsyncGenerator<AuditRecord[]> {
+  for (let after = seq; ; ) {
+    const records = await db.query<AuditRecord>(
+      'audit-records',
+      `select ${SUBJECT_COLUMNS}, seq, ${toMs('at')} as "atMs", action, details, hash from audit_records
+        where ${OF_SUBJECT} and seq > $4 order by seq limit $5`,
+      [...valuesOf(subject), after, PAGE],
+    );
+    const last = records.at(-1);
+    if (last === undefined) return;
+    yield records;
+    after = last.seq;
+  }
 }
 
 /**
- * Records of chains that no row holds the head of. As a difference of sets, which is made by hashing or sorting each side once: a join
- * was planned as a look for every record at all cardholders of its merchant.
+ * A subject that has records and no row that holds its head, if there is one. As a difference of sets, which hashes
+ * or sorts each side once: as a join it was planned to look through all cardholders of the merchant for each record.
  */
-export async function findOrphan(db: Queryable): Promise<ChainName | undefined> {
-  const [row] = await db.query<[number, string]>(
+export async function findOrphan(db: Queryable): Promise<Subject | undefined> {
+  const [row] = await db.query<Subject>(
     'audit-orphan',
-    `select merchant_id, card_no collate "C" from audit_records except select merchant_id, card_no collate "C" from ${ALL_OWNERS} o limit 1`,
+    `select ${SUBJECT_COLUMNS} from (
+       select merchant_id, subject_kind, subject collate "C" as subject from audit_records
+       except select merchant_id, subject_kind, subject collate "C" from ${ALL_HEADS} heads limit 1) orphan`,
   );
-  return row && { merchantId: row[0], cardNo: row[1] };
+  return row;
 }
 
-export interface SignedHead extends ChainName {
+export interface SignedHead extends Subject {
   signingId: number;
   seq: number;
   hash: Buffer;
 }
 
-export async function readSignedHeads(db: Queryable, chain: ChainName): Promise<SignedHead[]> {
-  const rows = await db.query<[number, number, Buffer]>(
+const SIGNED_HEAD_COLUMNS = `${SUBJECT_COLUMNS}, signing_id as "signingId", seq, hash`;
+
+export async function readSignedHeads(db: Queryable, subject: Subject): Promise<SignedHead[]> {
+  return db.query(
     'signed-heads-of-chain',
-    'select signing_id, seq, hash from audit_heads where merchant_id = $1 and card_no = $2 order by seq',
-    [chain.merchantId, chain.cardNo],
+    `select ${SIGNED_HEAD_COLUMNS} from audit_heads where ${OF_SUBJECT} order by seq`,
+    valuesOf(subject),
   );
-  return rows.map(([signingId, seq, hash]) => ({ ...chain, signingId, seq, hash }));
 }
 
 export interface Signing {
   signingId: number;
   atMs: number;
+  /** How many heads it covers. */
   chains: number;
   digest: Buffer;
   keyVersion: number;
   signature: Buffer;
 }
 
-const SIGNING_COLUMNS = 'signing_id, (extract(epoch from at) * 1000)::bigint, chains, digest, key_version, signature';
-type SigningTuple = [number, number, number, Buffer, number, Buffer];
-
-function signingOf([signingId, atMs, chains, digest, keyVersion, signature]: SigningTuple): Signing {
-  return { signingId, atMs, chains, digest, keyVersion, signature };
-}
+const SIGNING_COLUMNS = `signing_id as "signingId", ${toMs('at')} as "atMs", chains, digest, key_version as "keyVersion", signature`;
 
 export async function readSignings(db: Queryable): Promise<Signing[]> {
-  return (await db.query<SigningTuple>('audit-signings', `select ${SIGNING_COLUMNS} from audit_signings order by signing_id`)).map(
-    signingOf,
-  );
+  return db.query('audit-signings', `select ${SIGNING_COLUMNS} from audit_signings order by signing_id`);
 }
 
 export async function lastSigning(db: Queryable): Promise<Signing | undefined> {
-  const [row] = await db.query<SigningTuple>(
+  const [row] = await db.query<Signing>(
     'last-signing',
     `select ${SIGNING_COLUMNS} from audit_signings order by signing_id desc limit 1`,
   );
-  return row && signingOf(row);
+  return row;
 }
 
-/** The heads of one signing, in the order in which they were signed. */
-export async function readHeadsOfSigning(db: Queryable, signingId: number, after: ChainName, most: number): Promise<SignedHead[]> {
-  const rows = await db.query<[number, string, number, Buffer]>(
-    'heads-of-signing',
-    `select merchant_id, card_no, seq, hash from audit_heads
-      where signing_id = $1 and (merchant_id, card_no collate "C") > ($2, $3) order by merchant_id, card_no collate "C" limit $4`,
-    [signingId, after.merchantId, after.cardNo, most],
-  );
-  return rows.map(([merchantId, cardNo, seq, hash]) => ({ signingId, merchantId, cardNo, seq, hash }));
+/** The order in which heads are signed: by merchant, then by the chain's name byte by byte. The index has it too. */
+const SIGNING_ORDER = 'merchant_id, audit_chain(subject_kind, subject) collate "C"';
+
+/** The heads of one signing, in the order in which they were signed, page by page. */
+export async function* readHeadsOfSigning(db: Queryable, signingId: number): AsyncGenerator<SignedHead[]> {
+  for (let after = { merchantId: -1, chain: '' }; ; ) {
+    const heads = await db.query<SignedHead>(
+      'heads-of-signing',
+      `select ${SIGNED_HEAD_COLUMNS} from audit_heads
+        where signing_id = $1 and (${SIGNING_ORDER}) > ($2, $3) order by ${SIGNING_ORDER} limit $4`,
+      [signingId, after.merchantId, after.chain, PAGE],
+    );
+    const last = heads.at(-1);
+    if (last === undefined) return;
+    yield heads;
+    after = { merchantId: last.merchantId, chain: chainOf(last) };
+  }
 }
 
-/** The heads that no signing covers yet; opens a cursor for `fetchHeads`. Runs in a transaction that sees one moment. */
+/** Opens a cursor over the heads that no signing covers yet, for `fetchUnsigned`. Runs in a repeatable read transaction. */
 export async function openUnsigned(tx: Queryable): Promise<void> {
   await tx.query(
     'open-unsigned',
-    `declare unsigned no scroll cursor for select merchant_id, card_no, audit_count, audit_head from ${ALL_OWNERS} o
-      where audit_count > 0 and not exists (select from audit_heads h where h.merchant_id = o.merchant_id and h.card_no = o.card_no and h.seq = o.audit_count)
-        and not exists (select from audit_checkpoints k where k.merchant_id = o.merchant_id and k.card_no = o.card_no and k.seq = o.audit_count)
-      order by merchant_id, card_no collate "C"`,
+    `declare unsigned no scroll cursor for
+     select ${SUBJECT_COLUMNS}, audit_count as count, audit_head as head from ${ALL_HEADS} o
+      where audit_count > 0
+        and not exists (select from audit_heads h where ${sameSubject('h', 'o')} and h.seq = o.audit_count)
+        and not exists (select from audit_checkpoints k where ${sameSubject('k', 'o')} and k.seq = o.audit_count)
+      order by ${SIGNING_ORDER}`,
   );
 }
 
 export async function fetchUnsigned(tx: Queryable): Promise<ChainHead[]> {
-  const rows = await tx.query<[number, string, number, Buffer]>('fetch-unsigned', 'fetch 5000 from unsigned');
-  return rows.map(([merchantId, cardNo, count, head]) => ({ merchantId, cardNo, count, head }));
+  return tx.query('fetch-unsigned', 'fetch 5000 from unsigned');
 }
 
 export async function insertSigning(tx: Queryable, signing: Signing, heads: ChainHead[]): Promise<void> {
+  const { signingId, atMs, chains, digest, keyVersion, signature } = signing;
   await tx.query(
     'insert-signing',
-    'insert into audit_signings (signing_id, at, chains, digest, key_version, signature) values ($1, to_timestamp($2::bigint / 1000.0), $3, $4, $5, $6)',
-    [signing.signingId, signing.atMs, signing.chains, signing.digest, signing.keyVersion, signing.signature],
+    `insert into audit_signings (signing_id, at, chains, digest, key_version, signature)
+     values ($1, ${fromMs('$2')}, $3, $4, $5, $6)`,
+    [signingId, atMs, chains, digest, keyVersion, signature],
   );
   await tx.query(
     'insert-signed-heads',
-    'insert into audit_heads (signing_id, merchant_id, card_no, seq, hash) select $1, * from unnest($2::int[], $3::text[], $4::int[], $5::bytea[])',
+    `insert into audit_heads (signing_id, merchant_id, subject_kind, subject, seq, hash)
+     select $1, * from unnest($2::int[], $3::audit_subject_kind[], $4::text[], $5::int[], $6::bytea[])`,
     [
-      signing.signingId,
-      heads.map((one) => one.merchantId),
-      heads.map((one) => one.cardNo),
-      heads.map((one) => one.count),
-      heads.map((one) => one.head),
+      signingId,
+      heads.map((head) => head.merchantId),
+      heads.map((head) => head.kind),
+      heads.map((head) => head.subject),
+      heads.map((head) => head.count),
+      heads.map((head) => head.head),
     ],
   );
 }
 
-export interface Checkpoint extends ChainName {
+/** Where a chain begins, after its older records were deleted. */
+export interface Checkpoint extends Subject {
   seq: number;
   hash: Buffer;
   atMs: number;
@@ -182,58 +220,61 @@ export interface Checkpoint extends ChainName {
   signature: Buffer;
 }
 
-export async function readCheckpoint(db: Queryable, chain: ChainName): Promise<Checkpoint | undefined> {
-  const [row] = await db.query<[number, Buffer, number, number, Buffer]>(
+export async function readCheckpoint(db: Queryable, subject: Subject): Promise<Checkpoint | undefined> {
+  const [row] = await db.query<Checkpoint>(
     'audit-checkpoint',
-    `select seq, hash, (extract(epoch from at) * 1000)::bigint, key_version, signature from audit_checkpoints where merchant_id = $1 and card_no = $2`,
-    [chain.merchantId, chain.cardNo],
+    `select ${SUBJECT_COLUMNS}, seq, hash, ${toMs('at')} as "atMs", key_version as "keyVersion", signature
+       from audit_checkpoints where ${OF_SUBJECT}`,
+    valuesOf(subject),
   );
-  return row && { ...chain, seq: row[0], hash: row[1], atMs: row[2], keyVersion: row[3], signature: row[4] };
+  return row;
 }
 
-/** The last record of a chain before the first one that is to stay, if any is to go. */
-export async function lastBefore(tx: Queryable, chain: ChainName, beforeMs: number): Promise<{ seq: number; hash: Buffer } | undefined> {
-  const [row] = await tx.query<[number, Buffer]>(
+/** The last record before the first one that is not older than `beforeMs`, if there is one. */
+export async function lastBefore(
+  tx: Queryable,
+  subject: Subject,
+  beforeMs: number,
+): Promise<{ seq: number; hash: Buffer } | undefined> {
+  const [row] = await tx.query<{ seq: number; hash: Buffer }>(
     'last-before',
-    `select seq, hash from audit_records r where merchant_id = $1 and card_no = $2 and at < to_timestamp($3::bigint / 1000.0)
-        and not exists (select from audit_records s where s.merchant_id = $1 and s.card_no = $2 and s.seq < r.seq and s.at >= to_timestamp($3::bigint / 1000.0))
+    `select seq, hash from audit_records r
+      where ${OF_SUBJECT} and at < ${fromMs('$4')}
+        and not exists (select from audit_records s where ${sameSubject('s', 'r')} and s.seq < r.seq and s.at >= ${fromMs('$4')})
       order by seq desc limit 1`,
-    [chain.merchantId, chain.cardNo, beforeMs],
+    [...valuesOf(subject), beforeMs],
   );
-  return row && { seq: row[0], hash: row[1] };
+  return row;
 }
 
 export async function putCheckpoint(tx: Queryable, checkpoint: Checkpoint): Promise<void> {
+  const { seq, hash, atMs, keyVersion, signature } = checkpoint;
   await tx.query(
     'put-checkpoint',
-    `insert into audit_checkpoints (merchant_id, card_no, seq, hash, at, key_version, signature)
-     values ($1, $2, $3, $4, to_timestamp($5::bigint / 1000.0), $6, $7)
-     on conflict (merchant_id, card_no) do update
-        set seq = excluded.seq, hash = excluded.hash, at = excluded.at, key_version = excluded.key_version, signature = excluded.signature`,
-    [
-      checkpoint.merchantId,
-      checkpoint.cardNo,
-      checkpoint.seq,
-      checkpoint.hash,
-      checkpoint.atMs,
-      checkpoint.keyVersion,
-      checkpoint.signature,
-    ],
+    `insert into audit_checkpoints (merchant_id, subject_kind, subject, seq, hash, at, key_version, signature)
+     values ($1, $2, $3, $4, $5, ${fromMs('$6')}, $7, $8)
+     on conflict (merchant_id, subject_kind, subject) do update
+        set seq = excluded.seq, hash = excluded.hash, at = excluded.at,
+            key_version = excluded.key_version, signature = excluded.signature`,
+    [...valuesOf(checkpoint), seq, hash, atMs, keyVersion, signature],
   );
 }
 
-/** The database lets records go only where a checkpoint stands in for them. */
-export async function deleteThrough(tx: Queryable, chain: ChainName, seq: number): Promise<number> {
-  return (
-    await tx.query('delete-records', 'delete from audit_records where merchant_id = $1 and card_no = $2 and seq <= $3 returning 1', [
-      chain.merchantId,
-      chain.cardNo,
-      seq,
-    ])
-  ).length;
+/** Deletes a chain's records up to `seq`. The database refuses unless a checkpoint stands in for them. */
+export async function deleteThrough(tx: Queryable, subject: Subject, seq: number): Promise<number> {
+  const deleted = await tx.query(
+    'delete-records',
+    `delete from audit_records where ${OF_SUBJECT} and seq <= $4 returning 1`,
+    [...valuesOf(subject), seq],
+  );
+  return deleted.length;
 }
 
-/** Merchants' numbers by their ids: chains are told of by what people know. */
+/** Merchants' numbers by their ids, since people know merchants by their numbers. */
 export async function merchantNumbers(db: Queryable): Promise<Map<number, string>> {
-  return new Map(await db.query<[number, string]>('merchant-numbers', 'select merchant_id, merchant_no from merchants'));
+  const rows = await db.query<{ merchantId: number; merchantNo: string }>(
+    'merchant-numbers',
+    'select merchant_id as "merchantId", merchant_no as "merchantNo" from merchants',
+  );
+  return new Map(rows.map(({ merchantId, merchantNo }) => [merchantId, merchantNo]));
 }

@@ -1,9 +1,8 @@
-import type { Queryable } from '../db/database.ts';
+import type { Queryable } from '../db/queryable.ts';
 import type { Keys } from '../keys/keys.ts';
-import { areSigned, CHAIN_START, chainText, hashOf, isCheckpointSigned, startDigest } from './chain.ts';
+import { areHeadsSigned, CHAIN_START, hashOf, isCheckpointSigned, startDigest } from './chain.ts';
 import {
   type ChainHead,
-  type ChainName,
   findOrphan,
   merchantNumbers,
   readCheckpoint,
@@ -13,45 +12,46 @@ import {
   readSignedHeads,
   readSignings,
 } from './store.ts';
+import { subjectText } from './subject.ts';
 
 export interface AuditVerdict {
   chains: number;
   records: number;
   signings: number;
-  /** The first break of each chain that has one, in words; at most MOST_BREAKS. */
+  /** The first break of each chain that has one, in words; at most BREAKS_LIMIT. */
   breaks: string[];
 }
 
-const MOST_BREAKS = 20;
-const RECORDS_AT_ONCE = 2_000;
-const BEFORE_ALL: ChainName = { merchantId: -1, cardNo: '' };
+const BREAKS_LIMIT = 20;
 
-/** Walks every chain from its start or checkpoint to its head, compares with what was signed, and checks the signatures. */
+/** Walks every chain from its start or checkpoint to its head, compares it with what was signed, checks signatures. */
 export async function verifyAudit(db: Queryable, keys: Keys): Promise<AuditVerdict> {
   const merchants = await merchantNumbers(db);
   const verdict: AuditVerdict = { chains: 0, records: 0, signings: 0, breaks: [] };
-  const found = (what: string): void => {
-    if (verdict.breaks.length < MOST_BREAKS) verdict.breaks.push(what);
+  const report = (text: string): void => {
+    if (verdict.breaks.length < BREAKS_LIMIT) verdict.breaks.push(text);
   };
-  const signedAt = await verifySignings(db, keys, verdict, found);
+
+  const signedAt = await verifySignings(db, keys, verdict, report);
   for await (const heads of readHeads(db)) {
     for (const head of heads) {
       const fault = await verifyChain(db, keys, head, signedAt, verdict);
-      if (fault !== undefined) found(`${chainText(head, merchants)}: ${fault}`);
+      if (fault !== undefined) report(`${subjectText(head, merchants)}: ${fault}`);
     }
-    if (verdict.breaks.length >= MOST_BREAKS) break;
+    if (verdict.breaks.length >= BREAKS_LIMIT) break;
   }
   const orphan = await findOrphan(db);
-  if (orphan !== undefined) found(`${chainText(orphan, merchants)}: records stand there, and what they tell of is gone`);
+  if (orphan !== undefined)
+    report(`${subjectText(orphan, merchants)}: there are records, and what they tell of is gone`);
   return verdict;
 }
 
-/** Gives when each signing was made, of those that are good. */
+/** Returns when each good signing was made, by its id. */
 async function verifySignings(
   db: Queryable,
   keys: Keys,
   verdict: AuditVerdict,
-  found: (what: string) => void,
+  report: (text: string) => void,
 ): Promise<Map<number, number>> {
   const signedAt = new Map<number, number>();
   let previous: Buffer = CHAIN_START;
@@ -60,29 +60,26 @@ async function verifySignings(
     const { signingId, atMs, chains } = signing;
     const name = `signing ${signingId} of ${new Date(atMs).toISOString()}`;
     verdict.signings++;
-    if (signingId !== expected) found(`signing ${expected}: it is missing`);
+    if (signingId !== expected) report(`signing ${expected}: it is missing`);
     expected = signingId + 1;
+
     const digest = startDigest(signingId, atMs, previous);
-    let counted = 0;
-    let after = BEFORE_ALL;
-    for (;;) {
-      const heads = await readHeadsOfSigning(db, signingId, after, RECORDS_AT_ONCE);
-      for (const { merchantId, cardNo, seq, hash } of heads) digest.add({ merchantId, cardNo, count: seq, head: hash });
-      counted += heads.length;
-      const last = heads.at(-1);
-      if (last === undefined) break;
-      after = last;
+    let count = 0;
+    for await (const heads of readHeadsOfSigning(db, signingId)) {
+      for (const { seq, hash, ...subject } of heads) digest.add({ ...subject, count: seq, head: hash });
+      count += heads.length;
     }
-    if (counted !== chains || !digest.end().equals(signing.digest)) found(`${name}: its heads are not those that were signed`);
-    else if (!isGood(() => areSigned(keys.auditHead.publicKey(signing.keyVersion), signing, signing.signature)))
-      found(`${name}: its signature is not good`);
+    const isSigned = () => areHeadsSigned(keys.auditHead.publicKey(signing.keyVersion), signing, signing.signature);
+    if (count !== chains || !digest.end().equals(signing.digest))
+      report(`${name}: its heads are not those that were signed`);
+    else if (!isGood(isSigned)) report(`${name}: its signature is not good`);
     else signedAt.set(signingId, atMs);
     previous = signing.digest;
   }
   return signedAt;
 }
 
-/** A key version that is none makes a signature no better. */
+/** A signature under a key version that does not exist is not good either. */
 function isGood(check: () => boolean): boolean {
   try {
     return check();
@@ -101,35 +98,38 @@ async function verifyChain(
 ): Promise<string | undefined> {
   verdict.chains++;
   const checkpoint = await readCheckpoint(db, head);
-  if (
-    checkpoint !== undefined &&
-    !isGood(() => isCheckpointSigned(keys.auditHead.publicKey(checkpoint.keyVersion), checkpoint, checkpoint.signature))
-  )
-    return `the checkpoint at record ${checkpoint.seq} is not signed`;
+  if (checkpoint !== undefined) {
+    const { keyVersion, signature } = checkpoint;
+    if (!isGood(() => isCheckpointSigned(keys.auditHead.publicKey(keyVersion), checkpoint, signature)))
+      return `the checkpoint at record ${checkpoint.seq} is not signed`;
+  }
   let previous: Buffer = checkpoint?.hash ?? CHAIN_START;
   let seq = checkpoint?.seq ?? 0;
+
+  /** Signed heads that the walk has not reached yet, by their record. */
   const signed = new Map((await readSignedHeads(db, head)).map((one) => [one.seq, one]));
-  const wasSigned = (): string | undefined => {
+  for (const one of signed.values()) if (one.seq < seq) signed.delete(one.seq);
+  const compareWithSigned = (): string | undefined => {
     const one = signed.get(seq);
     signed.delete(seq);
-    if (one === undefined || one.hash.equals(previous) || !signedAt.has(one.signingId)) return undefined;
-    return `record ${seq} is not the one whose hash was signed on ${new Date(signedAt.get(one.signingId) as number).toISOString()}: the chain was rewritten`;
+    const at = one && signedAt.get(one.signingId);
+    if (one === undefined || at === undefined || one.hash.equals(previous)) return undefined;
+    return `record ${seq} is not the one whose hash was signed on ${new Date(at).toISOString()}: the chain was rewritten`;
   };
-  for (const one of signed.values()) if (one.seq < seq) signed.delete(one.seq);
-  const atStart = wasSigned();
+
+  const atStart = compareWithSigned();
   if (atStart !== undefined) return atStart;
-  for (;;) {
-    const records = await readRecords(db, head, seq, RECORDS_AT_ONCE);
+  for await (const records of readRecords(db, head, seq)) {
     for (const record of records) {
       verdict.records++;
       if (record.seq !== seq + 1) return `record ${seq + 1} is missing`;
-      if (!hashOf(previous, record).equals(record.hash)) return `record ${record.seq} was altered, or is in another's place`;
+      if (!hashOf(previous, record).equals(record.hash))
+        return `record ${record.seq} was altered, or is in another's place`;
       seq = record.seq;
       previous = record.hash;
-      const rewritten = wasSigned();
+      const rewritten = compareWithSigned();
       if (rewritten !== undefined) return rewritten;
     }
-    if (records.length < RECORDS_AT_ONCE) break;
   }
   if (head.count > seq) return `the records after ${seq} are missing, up to ${head.count}`;
   if (head.count < seq) return `there are ${seq - head.count} records more than were written`;

@@ -1,7 +1,10 @@
-import { ApiError } from '../errors.ts';
-import type { CardholderStatus } from './store.ts';
+import type { CardholderStatus } from '@pinward/contract/vocabulary';
+import { ApiError } from '../api-error.ts';
 
-/** Only `Approved` cardholders get cards: 2002 for none, 2005 for a rejected one, 2004 for one that is not decided on. */
+/**
+ * Only `Approved` cardholders get cards: 2002 for no cardholder, 2005 for a rejected one,
+ * 2004 for one that still waits for a verdict.
+ */
 export function requireApproved(status: CardholderStatus | undefined): void {
   if (status === undefined) throw new ApiError('cardholderMissing');
   if (status === 'Rejected') throw new ApiError('verificationFailed');

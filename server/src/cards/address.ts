@@ -1,12 +1,16 @@
+import type { ErrorName } from '@pinward/contract/errors';
+import type { CardType } from '@pinward/contract/vocabulary';
 import { type CountryCode, getCountries, getCountryCallingCode, isPossiblePhoneNumber } from 'libphonenumber-js/min';
 import { postcodeValidator, postcodeValidatorExistsForCountry } from 'postcode-validator';
-import { ApiError, type ErrorName } from '../errors.ts';
-import type { CardType } from './store.ts';
+import { ApiError } from '../api-error.ts';
 
-/** Who a card is for and where it goes, in wire names: it is kept as it came, and handed on to the issuer. */
+/**
+ * Who a card is for and where it goes. In wire names, since it is stored as it came and
+ * passed on to the issuer.
+ */
 export type AddressInfo = Partial<Record<(typeof FIELDS)[number], string>>;
 
-/** The same as it came: empty or `null` is not there. */
+/** An address as a call gives it. A field that is empty or `null` counts as absent. */
 export type GivenAddress = Partial<Record<(typeof FIELDS)[number], string | null>>;
 
 const FIELDS = [
@@ -22,43 +26,49 @@ const FIELDS = [
   'address_line2',
 ] as const;
 
-/** What an address needs. Of a virtual card's holder the name and phone may be left out. */
+/** The fields that an address needs. For a virtual card, name and phone may be absent. */
 const REQUIRED: Record<CardType, readonly (keyof AddressInfo)[]> = {
   Physical: FIELDS.slice(0, 9),
   Virtual: ['postal_code', 'country', 'state', 'city', 'address_line1'],
 };
 
 const COUNTRIES: ReadonlySet<string> = new Set(getCountries());
-const DIALLING_CODES: ReadonlySet<string> = new Set(getCountries().map((country) => getCountryCallingCode(country)));
+const CALLING_CODES: ReadonlySet<string> = new Set(getCountries().map((country) => getCountryCallingCode(country)));
 
 /**
- * Judges an address and gives it in its one form: fields in a fixed order, empty ones left out; undefined for a virtual card
- * without. Errors, each with the field before its text: 1004, 2008, 2007, 2009, 2010, 4010.
+ * Checks an address and returns it in its one form: fields in a fixed order, without the
+ * empty ones. Undefined for a virtual card without an address. Errors, each with the field
+ * before its text: 1004, 2008, 2007, 2009, 2010, 4010.
  */
 export function judgeAddress(given: GivenAddress | undefined, cardType: CardType): AddressInfo | undefined {
   if (given === undefined && cardType === 'Virtual') return undefined;
   if (given === undefined) throw new ApiError('invalidParameter', { field: 'address_info' });
-  const address: AddressInfo = Object.fromEntries(FIELDS.filter((field) => given[field]).map((field) => [field, given[field]]));
+  const address: AddressInfo = Object.fromEntries(
+    FIELDS.filter((field) => given[field]).map((field) => [field, given[field]]),
+  );
   for (const field of REQUIRED[cardType]) if (address[field] === undefined) throw refusal('invalidParameter', field);
   for (const field of FIELDS) if (!field.startsWith('phone')) judgeCharacters(field, address[field] ?? '');
 
   const { country = '', postal_code: postalCode = '', phone_code: phoneCode, phone } = address;
   if (!/^[A-Z]{2}$/.test(country)) throw refusal('invalidParameter', 'country');
   if (!COUNTRIES.has(country)) throw refusal('countryUnsupported', 'country');
-  // Some countries have no postal codes, and some senders write one all the same.
+  // Countries without postal codes are not checked: some senders write a code for them anyway.
   if (postcodeValidatorExistsForCountry(country) && !postcodeValidator(postalCode, country))
     throw refusal('postalCodeUnfit', 'postal_code');
   if (phoneCode !== undefined && !/^[0-9]{1,4}$/.test(phoneCode)) throw refusal('invalidParameter', 'phone_code');
-  if (phoneCode !== undefined && !DIALLING_CODES.has(phoneCode)) throw refusal('phoneCodeUnsupported', 'phone_code');
-  if (
-    phone !== undefined &&
-    !(/^[0-9]{4,15}$/.test(phone) && isPossiblePhoneNumber(`+${phoneCode ?? getCountryCallingCode(country as CountryCode)}${phone}`))
-  )
-    throw refusal('invalidParameter', 'phone');
+  if (phoneCode !== undefined && !CALLING_CODES.has(phoneCode)) throw refusal('phoneCodeUnsupported', 'phone_code');
+  if (phone !== undefined) {
+    const callingCode = phoneCode ?? getCountryCallingCode(country as CountryCode);
+    if (!/^[0-9]{4,15}$/.test(phone) || !isPossiblePhoneNumber(`+${callingCode}${phone}`))
+      throw refusal('invalidParameter', 'phone');
+  }
   return address;
 }
 
-/** English is written in ASCII; of that, an address has letters, digits, blanks and some signs, and a name has no digits. */
+/**
+ * English means ASCII (2008). An address may have letters, digits, spaces and some signs
+ * (2007); a name may have no digits (1004).
+ */
 function judgeCharacters(field: keyof AddressInfo, text: string): void {
   if (/[^\x20-\x7e]/.test(text)) throw refusal('englishOnly', field);
   if (!/^[A-Za-z0-9 .,'&()/#-]*$/.test(text)) throw refusal('addressCharacters', field);

@@ -1,6 +1,9 @@
-import type { Queryable } from '../db/database.ts';
+import type { CardType } from '@pinward/contract/vocabulary';
+import { firstHead, insertRecord } from '../audit/append.ts';
+import type { Queryable } from '../db/queryable.ts';
+import { fromMs, toMs } from '../db/sql-time.ts';
 import type { Offer } from '../products/store.ts';
-import type { CardType } from './store.ts';
+import type { CardKey } from './store.ts';
 
 /** What the wrapped address of an application is bound to. */
 export function addressIdentity(cardNo: string): string {
@@ -16,44 +19,46 @@ export interface NewApplication {
   offer: Offer;
   addressWrapped: Buffer | undefined;
   atMs: number;
-  /** Of the audit record. */
+  /** Of the audit record (`auditDetails`). */
   details: string;
 }
 
+const RECORD = { action: "'card_applied'", details: '$12' };
+
+const INSERT_APPLICATION = `
+with head as (
+  insert into cards (merchant_id, card_no, card_unique_no, cardholder_no, card_type, status, card_name, organization,
+                     card_bin_no, package_no, created_at, audit_count, audit_head)
+  values ($1, $2, $3, $4, $5, 'Pending', $6, $7, $8, $9, ${fromMs('$10')},
+          1, ${firstHead('$1', '$2', { atMs: '$10', ...RECORD })})
+  on conflict do nothing returning merchant_id, card_no, created_at, audit_count, audit_head
+), application as (
+  insert into card_applications (merchant_id, card_no, card_bin_no, address_wrapped, applied_at)
+  select merchant_id, card_no, $8, $11, created_at from head
+)
+${insertRecord('card', { from: 'head', number: 'card_no', at: 'created_at', ...RECORD })} returning 1`;
+
 /**
- * Stores a `Pending` card, its application and the first record of its chain (by the rule of audit/append.ts), in one statement: false, and
- * nothing stored, if the merchant has a card of this unique number, or anybody one of this number.
+ * Stores a `Pending` card, its application and the first record of its chain, in one
+ * statement. Returns false, and stores nothing, if the merchant has a card of this unique
+ * number, or any merchant has one of this card number.
  */
-export async function insertApplication(db: Queryable, one: NewApplication): Promise<boolean> {
-  const rows = await db.query(
-    'insert-application',
-    `with card as (
-       insert into cards (merchant_id, card_no, card_unique_no, cardholder_no, card_type, status, card_name, organization, card_bin_no, package_no, created_at,
-                          audit_count, audit_head)
-       values ($1, $2, $3, $4, $5, 'Pending', $6, $7, $8, $9, to_timestamp($10::bigint / 1000.0),
-               1, audit_hash(decode(repeat('00', 32), 'hex'), $1, $2, 1, $10, 'card_applied', $12))
-       on conflict do nothing returning merchant_id, card_no, created_at, audit_head
-     ), application as (
-       insert into card_applications (merchant_id, card_no, card_bin_no, address_wrapped, applied_at)
-       select merchant_id, card_no, $8, $11, created_at from card
-     )
-     insert into audit_records (merchant_id, card_no, seq, at, action, details, hash)
-     select merchant_id, card_no, 1, created_at, 'card_applied', $12, audit_head from card returning 1`,
-    [
-      one.merchantId,
-      one.cardNo,
-      one.cardUniqueNo,
-      one.cardholderNo,
-      one.cardType,
-      one.offer.cardName,
-      one.offer.organization,
-      one.offer.cardBinNo,
-      one.offer.packageNo,
-      one.atMs,
-      one.addressWrapped,
-      one.details,
-    ],
-  );
+export async function insertApplication(db: Queryable, application: NewApplication): Promise<boolean> {
+  const { offer } = application;
+  const rows = await db.query('insert-application', INSERT_APPLICATION, [
+    application.merchantId,
+    application.cardNo,
+    application.cardUniqueNo,
+    application.cardholderNo,
+    application.cardType,
+    offer.cardName,
+    offer.organization,
+    offer.cardBinNo,
+    offer.packageNo,
+    application.atMs,
+    application.addressWrapped,
+    application.details,
+  ]);
   return rows.length > 0;
 }
 
@@ -62,48 +67,58 @@ export interface Applied {
   cardNo: string;
   cardholderNo: string;
   cardType: CardType;
-  cardBinNo: string | undefined;
-  packageNo: string | undefined;
-  /** False for a card that the issuer brought in. */
+  cardBinNo: string | null;
+  packageNo: string | null;
+  /** False for a card that the issuer imported. */
   appliedFor: boolean;
-  addressWrapped: Buffer | undefined;
+  addressWrapped: Buffer | null;
 }
 
-export async function findApplied(db: Queryable, merchantId: number, cardUniqueNo: string): Promise<Applied | undefined> {
-  const [row] = await db.query<[string, string, CardType, string | null, string | null, boolean, Buffer | null]>(
+export async function findApplied(
+  db: Queryable,
+  merchantId: number,
+  cardUniqueNo: string,
+): Promise<Applied | undefined> {
+  const [row] = await db.query<Applied>(
     'find-applied',
-    `select c.card_no, c.cardholder_no, c.card_type, c.card_bin_no, c.package_no, a.card_no is not null, a.address_wrapped
-       from cards c left join card_applications a using (merchant_id, card_no) where c.merchant_id = $1 and c.card_unique_no = $2`,
+    `select c.card_no as "cardNo", c.cardholder_no as "cardholderNo", c.card_type as "cardType",
+            c.card_bin_no as "cardBinNo", c.package_no as "packageNo", a.card_no is not null as "appliedFor",
+            a.address_wrapped as "addressWrapped"
+       from cards c left join card_applications a using (merchant_id, card_no)
+      where c.merchant_id = $1 and c.card_unique_no = $2`,
     [merchantId, cardUniqueNo],
   );
-  if (row === undefined) return undefined;
-  const [cardNo, cardholderNo, cardType, cardBinNo, packageNo, appliedFor, addressWrapped] = row;
-  return {
-    cardNo,
-    cardholderNo,
-    cardType,
-    cardBinNo: cardBinNo ?? undefined,
-    packageNo: packageNo ?? undefined,
-    appliedFor,
-    addressWrapped: addressWrapped ?? undefined,
-  };
+  return row;
 }
 
-/** The BIN of an application that this issuer decides on; of a card that the transaction has locked. */
-export async function findBinToIssue(tx: Queryable, issuerId: number, merchantId: number, cardNo: string): Promise<string | undefined> {
-  const [row] = await tx.query<[string]>(
+/** The BIN of an application that this issuer decides on. The transaction has locked the card. */
+export async function findBinToIssue(
+  tx: Queryable,
+  issuerId: number,
+  { merchantId, cardNo }: CardKey,
+): Promise<string | undefined> {
+  const [row] = await tx.query<{ cardBinNo: string }>(
     'find-bin-to-issue',
-    `select a.card_bin_no from card_applications a join card_bins b using (card_bin_no)
+    `select a.card_bin_no as "cardBinNo" from card_applications a join card_bins b using (card_bin_no)
       where a.merchant_id = $1 and a.card_no = $2 and b.issuer_id = $3`,
     [merchantId, cardNo, issuerId],
   );
-  return row?.[0];
+  return row?.cardBinNo;
 }
 
-export async function setDecided(tx: Queryable, merchantId: number, cardNo: string, atMs: number, failReason?: string): Promise<void> {
+/**
+ * Stores that the issuer has decided on an application: issued it or, with a reason,
+ * refused it.
+ */
+export async function setDecided(
+  tx: Queryable,
+  { merchantId, cardNo }: CardKey,
+  { atMs, failReason }: { atMs: number; failReason?: string },
+): Promise<void> {
   await tx.query(
     'set-decided',
-    'update card_applications set decided_at = to_timestamp($3::bigint / 1000.0), fail_reason = $4 where merchant_id = $1 and card_no = $2',
+    `update card_applications set decided_at = ${fromMs('$3')}, fail_reason = $4
+      where merchant_id = $1 and card_no = $2`,
     [merchantId, cardNo, atMs, failReason],
   );
 }
@@ -117,56 +132,39 @@ export interface PendingApplication {
   cardholderNo: string;
   cardType: CardType;
   cardBinNo: string;
-  packageNo: string | undefined;
-  addressWrapped: Buffer | undefined;
+  packageNo: string | null;
+  addressWrapped: Buffer | null;
   appliedAtMs: number;
 }
 
+/** SQL: after the application of card $4. An unknown card number begins at the start. */
+const AFTER = `and (a.applied_at, a.card_no) >
+  (select coalesce(max(applied_at), '-infinity'), coalesce(max(card_no), '')
+     from cards join card_applications using (merchant_id, card_no) where card_no = $4)`;
+
 /**
- * Applications until then that wait for a decision under BINs of this issuer (undefined: of any), oldest first. `after` is the card number of the last
- * one of the page before, so that a queue which is worked off meanwhile skips nobody; an unknown one begins at the start.
+ * Lists the applications up to `untilMs` that wait for a decision under BINs of this issuer
+ * (undefined: of any issuer), oldest first. `after` is the last card number of the page
+ * before. A number instead of an offset skips no application when others are decided on
+ * meanwhile.
  */
 export async function listPendingApplications(
   db: Queryable,
   issuerId: number | undefined,
   { after, untilMs, size }: { after?: string | undefined; untilMs: number; size: number },
 ): Promise<PendingApplication[]> {
-  const rows = await db.query<[number, number, string, string, string, string, CardType, string, string | null, Buffer | null, number]>(
+  return db.query(
     `list-pending-applications${issuerId === undefined ? '' : '-of'}${after === undefined ? '' : '-after'}`,
-    `select b.issuer_id, c.merchant_id, m.merchant_no, c.card_no, c.card_unique_no, c.cardholder_no, c.card_type, a.card_bin_no, c.package_no,
-            a.address_wrapped, (extract(epoch from a.applied_at) * 1000)::bigint
-       from card_applications a join card_bins b using (card_bin_no) join cards c using (merchant_id, card_no) join merchants m using (merchant_id)
-      where a.decided_at is null and c.status = 'Pending' and a.applied_at <= to_timestamp($2::bigint / 1000.0)
+    `select b.issuer_id as "issuerId", c.merchant_id as "merchantId", m.merchant_no as "merchantNo",
+            c.card_no as "cardNo", c.card_unique_no as "cardUniqueNo", c.cardholder_no as "cardholderNo",
+            c.card_type as "cardType", a.card_bin_no as "cardBinNo", c.package_no as "packageNo",
+            a.address_wrapped as "addressWrapped", ${toMs('a.applied_at')} as "appliedAtMs"
+       from card_applications a join card_bins b using (card_bin_no)
+       join cards c using (merchant_id, card_no) join merchants m using (merchant_id)
+      where a.decided_at is null and c.status = 'Pending' and a.applied_at <= ${fromMs('$2')}
         ${issuerId === undefined ? 'and $1::int is null' : 'and b.issuer_id = $1'}
-        ${after === undefined ? '' : `and (a.applied_at, a.card_no) > (select coalesce(max(applied_at), '-infinity'), coalesce(max(card_no), '') from cards join card_applications using (merchant_id, card_no) where card_no = $4)`}
+        ${after === undefined ? '' : AFTER}
       order by a.applied_at, a.card_no limit $3`,
     [issuerId, untilMs, size, ...(after === undefined ? [] : [after])],
-  );
-  return rows.map(
-    ([
-      issuer,
-      merchantId,
-      merchantNo,
-      cardNo,
-      cardUniqueNo,
-      cardholderNo,
-      cardType,
-      cardBinNo,
-      packageNo,
-      addressWrapped,
-      appliedAtMs,
-    ]) => ({
-      issuerId: issuer,
-      merchantId,
-      merchantNo,
-      cardNo,
-      cardUniqueNo,
-      cardholderNo,
-      cardType,
-      cardBinNo,
-      packageNo: packageNo ?? undefined,
-      addressWrapped: addressWrapped ?? undefined,
-      appliedAtMs,
-    }),
   );
 }

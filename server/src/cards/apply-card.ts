@@ -1,19 +1,18 @@
-import { detailsOf } from '../audit/append.ts';
-import type { Origin } from '../auth/authenticate.ts';
-import type { Caller } from '../auth/callers.ts';
+import type { CardType } from '@pinward/contract/vocabulary';
+import { ApiError } from '../api-error.ts';
+import { auditDetails, type MerchantActor } from '../audit/actor.ts';
 import { requireApproved } from '../cardholders/require-approved.ts';
 import { findCardholder } from '../cardholders/store.ts';
-import { ApiError } from '../errors.ts';
 import type { Keys } from '../keys/keys.ts';
+import type { Caller } from '../merchants/caller.ts';
 import { orderNumber } from '../order-number.ts';
 import { findOffer, type Offer } from '../products/store.ts';
 import type { Services } from '../services.ts';
 import { type AddressInfo, type GivenAddress, judgeAddress } from './address.ts';
 import { type Applied, addressIdentity, findApplied, insertApplication } from './application-store.ts';
-import type { CardType } from './store.ts';
 
 export interface CardApplication {
-  /** Of the two, the one that the merchant's integration mode goes by. */
+  /** The merchant's integration mode decides which of the two the call must give. */
   cardBinNo: string | undefined;
   packageNo: string | undefined;
   cardholderNo: string;
@@ -22,24 +21,26 @@ export interface CardApplication {
   address: GivenAddress | undefined;
 }
 
-const MOST_ATTEMPTS = 10;
+const ATTEMPTS_LIMIT = 10;
 
 /**
- * Applies for a card, which its issuer then issues or refuses (issue-card.ts, fail-card.ts). The same application once more gives the
- * same answer and makes no second card. Errors, in this order: 1012, 1004, the address's own, 4002, 2002, 2004, 2005, 4004, 4006.
+ * Applies for a card. Its issuer then issues or refuses it (issue-card.ts, fail-card.ts).
+ * The same application again returns the same answer and makes no second card. Errors, in
+ * this order: 1012, 1004, those of the address (address.ts), 4002, 2002, 2004, 2005, 4004,
+ * 4006.
  */
 export async function applyCard(
   { db, keys, clock }: Services,
   caller: Caller,
   application: CardApplication,
-  origin: Origin,
+  by: MerchantActor,
 ): Promise<{ cardNo: string }> {
   const { merchantId } = caller;
   const { cardholderNo, cardUniqueNo, cardType } = application;
   const product = productOf(caller, application);
   const address = judgeAddress(application.address, cardType);
 
-  for (let attempt = 0; attempt < MOST_ATTEMPTS; attempt++) {
+  for (let attempt = 0; attempt < ATTEMPTS_LIMIT; attempt++) {
     const [applied, cardholder, offer] = await Promise.all([
       findApplied(db, merchantId, cardUniqueNo),
       findCardholder(db, merchantId, cardholderNo),
@@ -54,21 +55,32 @@ export async function applyCard(
 
     const now = clock();
     const cardNo = orderNumber('C', now);
-    const addressWrapped = address && wrapAddress(keys, cardNo, address);
-    const details = detailsOf(origin, {
-      cardholder_no: cardholderNo,
-      card_type: cardType,
-      card_bin_no: offer.cardBinNo,
-      package_no: offer.packageNo,
+    const stored = await insertApplication(db, {
+      merchantId,
+      cardNo,
+      cardUniqueNo,
+      cardholderNo,
+      cardType,
+      offer,
+      addressWrapped: address && wrapAddress(keys, cardNo, address),
+      atMs: now,
+      details: auditDetails(by, {
+        cardholder_no: cardholderNo,
+        card_type: cardType,
+        card_bin_no: offer.cardBinNo,
+        package_no: offer.packageNo ?? undefined,
+      }),
     });
-    const one = { merchantId, cardNo, cardUniqueNo, cardholderNo, cardType, offer, addressWrapped, atMs: now, details };
-    if (await insertApplication(db, one)) return { cardNo };
-    // The unique number or the card number was taken a moment ago: look again.
+    if (stored) return { cardNo };
+    // Another request has just taken the unique number or the card number: look again.
   }
   throw new Error('no card number was free');
 }
 
-function productOf({ integrationMode }: Caller, { cardBinNo, packageNo }: CardApplication): { cardBinNo: string } | { packageNo: string } {
+function productOf(
+  { integrationMode }: Caller,
+  { cardBinNo, packageNo }: CardApplication,
+): { cardBinNo: string } | { packageNo: string } {
   const byBin = integrationMode === 'AUTHORIZATION';
   if ((byBin ? packageNo : cardBinNo) !== undefined) throw new ApiError('modeUnsupported');
   if (byBin && cardBinNo !== undefined) return { cardBinNo };
@@ -90,7 +102,7 @@ function wrapAddress(keys: Keys, cardNo: string, address: AddressInfo): Buffer {
   }
 }
 
-/** Who a card is for and where it goes, as it was applied for. */
+/** The address of an application, as `judgeAddress` returned it. */
 export function unwrapAddress(keys: Keys, cardNo: string, wrapped: Buffer): AddressInfo {
   const clear = keys.pan.unwrap(wrapped, addressIdentity(cardNo));
   try {
@@ -102,13 +114,17 @@ export function unwrapAddress(keys: Keys, cardNo: string, wrapped: Buffer): Addr
 
 function isSame(keys: Keys, applied: Applied, application: CardApplication, address: AddressInfo | undefined): boolean {
   const { cardNo, addressWrapped } = applied;
-  const stored = addressWrapped && unwrapAddress(keys, cardNo, addressWrapped);
+  const stored = addressWrapped === null ? undefined : unwrapAddress(keys, cardNo, addressWrapped);
+  // A card by package has its package's BIN too, which the application did not name.
+  const isSameProduct =
+    application.packageNo === undefined
+      ? applied.cardBinNo === application.cardBinNo
+      : applied.packageNo === application.packageNo;
   return (
     applied.appliedFor &&
     applied.cardholderNo === application.cardholderNo &&
     applied.cardType === application.cardType &&
-    // A card by package has its package's BIN too, which was not applied for.
-    (application.packageNo === undefined ? applied.cardBinNo === application.cardBinNo : applied.packageNo === application.packageNo) &&
+    isSameProduct &&
     JSON.stringify(stored) === JSON.stringify(address)
   );
 }

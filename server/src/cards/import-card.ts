@@ -1,29 +1,36 @@
-import { auditCard, auditCardholder, detailsOf } from '../audit/append.ts';
+import type { CardStatus } from '@pinward/contract/card-status';
+import type { CardType, Freezer } from '@pinward/contract/vocabulary';
+import { ApiError } from '../api-error.ts';
+import type { Actor } from '../audit/actor.ts';
+import { auditCard, auditCardholder } from '../audit/append.ts';
 import { requireApproved } from '../cardholders/require-approved.ts';
 import { findByUniqueNo, findCardholder, insertCardholder } from '../cardholders/store.ts';
-import type { Queryable } from '../db/database.ts';
-import { ApiError } from '../errors.ts';
+import type { Queryable } from '../db/queryable.ts';
+import type { Keys } from '../keys/keys.ts';
 import { orderNumber } from '../order-number.ts';
-import { findBinOfPan } from '../products/store.ts';
+import { type CardBin, findBinOfPan } from '../products/store.ts';
 import type { Services } from '../services.ts';
 import { findApplied } from './application-store.ts';
-import type { By } from './change-status.ts';
-import { type CardStatus, type CardType, type FrozenBy, findPrivate, insertCard, panIdentity } from './store.ts';
-import { requireMonth, requirePanOf, tryPan } from './store-pan.ts';
+import { requireMonth } from './expiry.ts';
+import { requirePanOf, tryPan } from './pan.ts';
+import { findPrivateCard, insertCard, panIdentity } from './store.ts';
 
-/** A card that is out already. */
+/** A card that exists elsewhere already. */
 export interface ImportedCard {
-  /** Its number so far, where merchants know one. */
+  /** The number under which merchants know it, if there is one. */
   cardNo: string | undefined;
   cardUniqueNo: string;
-  /** Of the two, one; a cardholder of an unknown unique number is made, `Approved`. */
+  /**
+   * One of the two names the cardholder. An unknown unique number makes a new cardholder,
+   * which is `Approved`.
+   */
   cardholderNo: string | undefined;
   cardholderUniqueNo: string | undefined;
   email: string | undefined;
   cardType: CardType;
   status: Extract<CardStatus, 'ToActivate' | 'Activated' | 'Frozen'>;
-  /** Whose freeze it is, of a frozen one. */
-  frozenBy: FrozenBy;
+  /** Who has frozen it, if it is `Frozen`. */
+  frozenBy: Freezer;
   cardName: string | undefined;
   pan: string;
   /** YYMM. */
@@ -33,92 +40,139 @@ export interface ImportedCard {
 export interface Imported {
   cardNo: string;
   cardholderNo: string;
-  /** False where the very card was there already: nothing changed. */
+  /** False if this card existed already: then nothing changed. */
   added: boolean;
 }
 
-const MOST_ATTEMPTS = 10;
+/** Where a card is imported to, and who imports it. */
+interface Target {
+  merchantId: number;
+  cardholderNo: string;
+  by: Actor;
+  atMs: number;
+}
+
+const ATTEMPTS_LIMIT = 10;
 
 /**
- * Brings a card in that is out already, of the issuer's BIN, to one of its merchants; with its cardholder, if that is new. The same card once
- * more changes nothing. Errors: 1004 on `pan`, `expiry` or `cardholder_no`, 2002, 2004, 2005, 2011, 4002 for a unique or card number that another card has, 5005.
+ * Imports a card that exists elsewhere already, under a BIN of the issuer, for one of its
+ * merchants; with its cardholder, if that is new. The same card again changes nothing.
+ * Errors: 1004 on `pan`, `expiry` or `cardholder_no`, 2002, 2004, 2005, 2011, 4002 for a
+ * unique or card number that another card has, 5005.
  */
 export async function importCard(
   { db, keys, clock }: Pick<Services, 'db' | 'keys' | 'clock'>,
-  issuerId: number,
-  merchantId: number,
+  { issuerId, merchantId }: { issuerId: number; merchantId: number },
   card: ImportedCard,
-  by: By,
+  by: Actor,
 ): Promise<Imported> {
-  const { cardUniqueNo, cardType, status, frozenBy, pan, expiry } = card;
-  requireMonth(expiry);
-  const bin = await findBinOfPan(db, issuerId, pan);
+  requireMonth(card.expiry);
+  const bin = await findBinOfPan(db, issuerId, card.pan);
   if (bin === undefined) throw new ApiError('invalidParameter', { field: 'pan' });
-  requirePanOf(bin, pan);
-  const now = clock();
+  requirePanOf(bin, card.pan);
+  const atMs = clock();
   return db.transaction(async (tx) => {
-    const cardholderNo = await cardholderFor(tx, merchantId, card, by, now);
-    const there = await findThere(tx, cardholderNo);
-    if (there !== undefined) return there;
-    for (let attempt = 0; attempt < MOST_ATTEMPTS; attempt++) {
-      const cardNo = card.cardNo ?? orderNumber('C', now);
-      const stored = await tryPan(tx, keys, cardNo, pan, expiry);
-      const { cardBinNo, organization } = bin;
-      const row = { merchantId, cardNo, cardUniqueNo, cardholderNo, cardType, status, frozenBy, cardBinNo, organization, createdAtMs: now };
-      if (stored !== undefined && (await insertCard(tx, { ...row, ...stored, cardName: card.cardName ?? '' }))) {
-        await auditCard(tx, merchantId, cardNo, now, 'card_created', detailsOf(by, { status, card_type: cardType, imported: true }));
-        return { cardNo, cardholderNo, added: true };
-      }
-      // Another request may have brought the very card, or its unique number, a moment ago.
-      const since = await findThere(tx, cardholderNo);
-      if (since !== undefined) return since;
-      if (stored === undefined) throw new ApiError('panTaken');
-      if (card.cardNo !== undefined) throw new ApiError('cardUniqueNoTaken');
-    }
-    throw new Error('no card number was free');
+    const cardholderNo = await findOrAddCardholder(tx, card, { merchantId, by, atMs });
+    const target = { merchantId, cardholderNo, by, atMs };
+    return (await findImported(tx, keys, card, target)) ?? addCard(tx, keys, { card, bin }, target);
   });
-
-  /** The very card, where it is there already. Errors: 4002 where the unique number is another card's. */
-  async function findThere(tx: Queryable, cardholderNo: string): Promise<Imported | undefined> {
-    const there = await findApplied(tx, merchantId, cardUniqueNo);
-    if (there === undefined) return undefined;
-    const same = there.cardholderNo === cardholderNo && there.cardType === cardType && (card.cardNo ?? there.cardNo) === there.cardNo;
-    if (!same || !(await hasPan(tx, there.cardNo))) throw new ApiError('cardUniqueNoTaken');
-    return { cardNo: there.cardNo, cardholderNo, added: false };
-  }
-
-  async function hasPan(tx: Queryable, cardNo: string): Promise<boolean> {
-    const stored = await findPrivate(tx, merchantId, cardNo);
-    if (stored === undefined || stored.panWrapped === null) return false;
-    const clear = keys.pan.unwrap(stored.panWrapped, panIdentity(cardNo));
-    const same = clear.equals(Buffer.from(pan, 'latin1'));
-    clear.fill(0);
-    return same && stored.expiryYymm === expiry;
-  }
 }
 
-async function cardholderFor(tx: Queryable, merchantId: number, card: ImportedCard, by: By, now: number): Promise<string> {
-  const { cardholderNo, cardholderUniqueNo, email } = card;
+async function addCard(
+  tx: Queryable,
+  keys: Keys,
+  { card, bin }: { card: ImportedCard; bin: CardBin },
+  target: Target,
+): Promise<Imported> {
+  const { merchantId, cardholderNo, by, atMs } = target;
+  const { cardUniqueNo, cardType, status, frozenBy, cardName = '', pan, expiry: expiryYymm } = card;
+  const { cardBinNo, organization } = bin;
+  for (let attempt = 0; attempt < ATTEMPTS_LIMIT; attempt++) {
+    const cardNo = card.cardNo ?? orderNumber('C', atMs);
+    const storedPan = await tryPan(tx, keys, { cardNo, pan, expiryYymm }, 'wait');
+    if (storedPan !== undefined) {
+      const numbers = { merchantId, cardNo, cardUniqueNo, cardholderNo, cardBinNo };
+      const about = { cardType, status, frozenBy, cardName, organization, createdAtMs: atMs };
+      if (await insertCard(tx, { ...numbers, ...about, ...storedPan })) {
+        const details = { status, card_type: cardType, imported: true };
+        await auditCard(tx, { merchantId, cardNo }, { atMs, action: 'card_created', by, details });
+        return { cardNo, cardholderNo, added: true };
+      }
+    }
+    // Another request may just have imported this card, or taken its unique number.
+    const imported = await findImported(tx, keys, card, target);
+    if (imported !== undefined) return imported;
+    if (storedPan === undefined) throw new ApiError('panTaken');
+    if (card.cardNo !== undefined) throw new ApiError('cardUniqueNoTaken');
+  }
+  throw new Error('no card number was free');
+}
+
+/** This very card, if it exists already. Errors: 4002 if its unique number is another card's. */
+async function findImported(
+  tx: Queryable,
+  keys: Keys,
+  card: ImportedCard,
+  { merchantId, cardholderNo }: Target,
+): Promise<Imported | undefined> {
+  const existing = await findApplied(tx, merchantId, card.cardUniqueNo);
+  if (existing === undefined) return undefined;
+  const { cardNo } = existing;
+  const same =
+    existing.cardholderNo === cardholderNo &&
+    existing.cardType === card.cardType &&
+    (card.cardNo ?? cardNo) === cardNo &&
+    (await hasPanOf(tx, keys, card, { merchantId, cardNo }));
+  if (!same) throw new ApiError('cardUniqueNoTaken');
+  return { cardNo, cardholderNo, added: false };
+}
+
+/** Whether a stored card has the PAN and expiry of an imported one. */
+async function hasPanOf(
+  tx: Queryable,
+  keys: Keys,
+  { pan, expiry }: ImportedCard,
+  { merchantId, cardNo }: { merchantId: number; cardNo: string },
+): Promise<boolean> {
+  const stored = await findPrivateCard(tx, merchantId, cardNo);
+  if (stored === undefined || stored.panWrapped === null) return false;
+  const clear = keys.pan.unwrap(stored.panWrapped, panIdentity(cardNo));
+  const same = clear.equals(Buffer.from(pan, 'latin1'));
+  clear.fill(0);
+  return same && stored.expiryYymm === expiry;
+}
+
+/**
+ * The number of the card's cardholder, who must be `Approved`. Makes a cardholder for an
+ * unknown unique number.
+ */
+async function findOrAddCardholder(
+  tx: Queryable,
+  { cardholderNo, cardholderUniqueNo, email }: ImportedCard,
+  { merchantId, by, atMs }: Omit<Target, 'cardholderNo'>,
+): Promise<string> {
   if (cardholderUniqueNo === undefined) {
     if (cardholderNo === undefined) throw new ApiError('invalidParameter', { field: 'cardholder_no' });
     requireApproved((await findCardholder(tx, merchantId, cardholderNo))?.status);
     return cardholderNo;
   }
-  for (let attempt = 0; attempt < MOST_ATTEMPTS; attempt++) {
-    const there = await findByUniqueNo(tx, merchantId, cardholderUniqueNo);
-    if (there !== undefined) {
-      if ((cardholderNo ?? there.cardholderNo) !== there.cardholderNo) throw new ApiError('cardholderUniqueNoMismatch');
-      requireApproved(there.status);
-      return there.cardholderNo;
+  for (let attempt = 0; attempt < ATTEMPTS_LIMIT; attempt++) {
+    const existing = await findByUniqueNo(tx, merchantId, cardholderUniqueNo);
+    if (existing !== undefined) {
+      if ((cardholderNo ?? existing.cardholderNo) !== existing.cardholderNo)
+        throw new ApiError('cardholderUniqueNoMismatch');
+      requireApproved(existing.status);
+      return existing.cardholderNo;
     }
-    const fresh = cardholderNo ?? orderNumber('U', now);
-    const cardholder = { merchantId, cardholderNo: fresh, cardholderUniqueNo, status: 'Approved' as const, createdAtMs: now };
-    if (await insertCardholder(tx, { ...cardholder, ...(email !== undefined && { email }) })) {
-      await auditCardholder(tx, merchantId, fresh, now, 'cardholder_created', detailsOf(by, { imported: true }));
-      return fresh;
+    const key = { merchantId, cardholderNo: cardholderNo ?? orderNumber('U', atMs) };
+    if (await insertCardholder(tx, { ...key, cardholderUniqueNo, email, status: 'Approved', createdAtMs: atMs })) {
+      const details = { imported: true };
+      await auditCardholder(tx, key, { atMs, action: 'cardholder_created', by, details });
+      return key.cardholderNo;
     }
+    // The given number is another cardholder's, unless another request has just added this one.
     if (cardholderNo !== undefined && (await findByUniqueNo(tx, merchantId, cardholderUniqueNo)) === undefined)
-      throw new ApiError('cardholderUniqueNoMismatch'); // the number is somebody else's
+      throw new ApiError('cardholderUniqueNoMismatch');
   }
   throw new Error('no cardholder number was free');
 }

@@ -1,16 +1,28 @@
-import { auditCard, detailsOf } from '../audit/append.ts';
-import type { Queryable } from '../db/database.ts';
-import { ApiError } from '../errors.ts';
+import type { CardStatus } from '@pinward/contract/card-status';
+import { ApiError } from '../api-error.ts';
+import type { Actor, IssuerScope } from '../audit/actor.ts';
+import { auditCard } from '../audit/append.ts';
+import type { Queryable } from '../db/queryable.ts';
 import type { Keys } from '../keys/keys.ts';
 import { type CardBin, findBin } from '../products/store.ts';
 import type { Services } from '../services.ts';
 import { setDecided } from './application-store.ts';
-import { type By, changeStatus } from './change-status.ts';
-import { type IssuerScope, lockApplication } from './lock-application.ts';
-import { type CardStatus, type LockedCard, panIdentity, type StoredPan, setPan } from './store.ts';
-import { claimPan, makePan, requireExpiry, requirePanOf, usualExpiry } from './store-pan.ts';
+import { applyTransition } from './apply-transition.ts';
+import { defaultExpiry, requireExpiry } from './expiry.ts';
+import { lockApplication } from './lock-application.ts';
+import { claimPan, generatePan, requirePanOf } from './pan.ts';
+import { setPan } from './pan-store.ts';
+import { type LockedCard, panIdentity, type StoredPan } from './store.ts';
 
-/** What the issuer's card system is to print or hand out. */
+export interface IssueRequest {
+  cardNo: string;
+  /** Undefined: the platform makes one. */
+  pan: string | undefined;
+  /** YYMM. Undefined: the platform chooses it. */
+  expiry: string | undefined;
+}
+
+/** What the issuer's card system prints on the card, or shows to the cardholder. */
 export interface IssuedCard {
   cardNo: string;
   status: CardStatus;
@@ -21,60 +33,61 @@ export interface IssuedCard {
 }
 
 /**
- * Issues a card that was applied for: a physical one waits for its activation, a virtual one is activated. PAN and expiry are the
- * issuer's, or made here. Told once more of a card that is issued it gives the same answer, and audits that, unless that card has another PAN or expiry.
- * Errors: 4001, 4005, 1004 on `pan` or `expiry`, 5005, 5006.
+ * Issues a card that was applied for: a physical card then waits for its activation, a
+ * virtual card is activated. PAN and expiry are the issuer's, or are made here. The same
+ * call again returns the same answer and audits it as a read; with another PAN or expiry it
+ * is 4005. Errors: 4001, 4005, 1004 on `pan` or `expiry`, 5005, 5006.
  */
 export async function issueCard(
   { db, keys, clock }: Pick<Services, 'db' | 'keys' | 'clock'>,
   issuer: IssuerScope,
-  request: { cardNo: string; pan: string | undefined; expiry: string | undefined },
-  by: By,
+  request: IssueRequest,
+  by: Actor,
 ): Promise<IssuedCard> {
-  const now = clock();
+  const atMs = clock();
   return db.transaction(async (tx) => {
     const { card, cardBinNo } = await lockApplication(tx, issuer, request.cardNo);
     if (card.status !== 'Pending') {
       const answer = issuedBefore(keys, card, request);
-      // PAN and CVV2 once more: a reading like any other.
-      await auditCard(tx, card.merchantId, card.cardNo, now, 'card_private_read', detailsOf(by));
+      // The answer has PAN and CVV2 again, so it is audited like any other read of them.
+      await auditCard(tx, card, { atMs, action: 'card_private_read', by });
       return answer;
     }
 
-    const stored = await panFor(tx, keys, card, (await findBin(tx, cardBinNo)) as CardBin, request, now);
-    await setPan(tx, card.merchantId, card.cardNo, stored);
-    await setDecided(tx, card.merchantId, card.cardNo, now);
+    const bin = (await findBin(tx, cardBinNo)) as CardBin;
+    const stored = await panFor(tx, keys, bin, request, atMs);
+    await setPan(tx, card, stored);
+    await setDecided(tx, card, { atMs });
     const transition = card.cardType === 'Physical' ? 'issuePhysical' : 'issueVirtual';
-    const status = await changeStatus(tx, card, transition, by, now);
-    return issued(keys, card.cardNo, status, stored);
+    const status = await applyTransition(tx, card, { transition, by, atMs });
+    return issuedCard(keys, card.cardNo, status, stored);
   });
 }
 
 async function panFor(
   tx: Queryable,
   keys: Keys,
-  { cardNo }: LockedCard,
   bin: CardBin,
-  { pan, expiry }: { pan: string | undefined; expiry: string | undefined },
-  now: number,
+  { cardNo, pan, expiry }: IssueRequest,
+  nowMs: number,
 ): Promise<StoredPan> {
-  if (expiry !== undefined) requireExpiry(expiry, now);
-  const expiryYymm = expiry ?? usualExpiry(now);
-  if (pan === undefined) return makePan(tx, keys, cardNo, bin, expiryYymm);
+  if (expiry !== undefined) requireExpiry(expiry, nowMs);
+  const expiryYymm = expiry ?? defaultExpiry(nowMs);
+  if (pan === undefined) return generatePan(tx, keys, { cardNo, bin, expiryYymm });
   requirePanOf(bin, pan);
-  return claimPan(tx, keys, cardNo, pan, expiryYymm);
+  return claimPan(tx, keys, { cardNo, pan, expiryYymm });
 }
 
-function issuedBefore(keys: Keys, card: LockedCard, request: { pan: string | undefined; expiry: string | undefined }): IssuedCard {
-  const { panWrapped, expiryYymm, status } = card;
+function issuedBefore(keys: Keys, card: LockedCard, request: IssueRequest): IssuedCard {
+  const { cardNo, status, panWrapped, expiryYymm, cvkVersion } = card;
   if (panWrapped === null || expiryYymm === null || status === 'Delete') throw new ApiError('cardStatusUnfit');
-  const answer = issued(keys, card.cardNo, status, { panWrapped, expiryYymm, cvkVersion: card.cvkVersion });
+  const answer = issuedCard(keys, cardNo, status, { panWrapped, expiryYymm, cvkVersion });
   const same = (request.pan ?? answer.pan) === answer.pan && (request.expiry ?? answer.expiry) === answer.expiry;
   if (!same) throw new ApiError('cardStatusUnfit');
   return answer;
 }
 
-function issued(
+function issuedCard(
   keys: Keys,
   cardNo: string,
   status: CardStatus,

@@ -1,23 +1,32 @@
-import { auditCard, detailsOf } from '../audit/append.ts';
-import type { Origin } from '../auth/authenticate.ts';
-import type { Caller } from '../auth/callers.ts';
+import { ApiError } from '../api-error.ts';
+import type { MerchantActor } from '../audit/actor.ts';
+import { auditCard } from '../audit/append.ts';
 import { sealEcb } from '../crypto/ecb-envelope.ts';
-import { ApiError } from '../errors.ts';
+import type { Caller } from '../merchants/caller.ts';
 import type { Services } from '../services.ts';
-import { findPrivate, panIdentity } from './store.ts';
+import { findPrivateCard, panIdentity } from './store.ts';
 
 /**
- * PAN, CVV2 and expiry of a card in use, as JSON in the API's envelope; each reading is audited before it is given. A card that waits
- * for its activation is not shown: whoever activates it is to have it in hand. Errors: 1013, 4001, 4005.
+ * Returns PAN, CVV2 and expiry of a card that is `Activated` or `Frozen`, as JSON in the
+ * API's envelope. Audits each read before it answers. A card that waits for its activation
+ * is not shown: to activate it, a cardholder must have the card in hand. Errors: 1013,
+ * 4001, 4005.
  */
-export async function readPrivateInfo({ db, keys, clock }: Services, caller: Caller, cardNo: string, origin: Origin): Promise<string> {
+export async function readPrivateInfo(
+  { db, keys, clock }: Services,
+  caller: Caller,
+  cardNo: string,
+  by: MerchantActor,
+): Promise<string> {
   if (!caller.pciEnabled) throw new ApiError('pciDisabled');
   const { merchantId } = caller;
-  const card = await findPrivate(db, merchantId, cardNo);
+  const card = await findPrivateCard(db, merchantId, cardNo);
   if (card === undefined) throw new ApiError('cardMissing');
   const { panWrapped, expiryYymm, status } = card;
-  if ((status !== 'Activated' && status !== 'Frozen') || panWrapped === null || expiryYymm === null) throw new ApiError('cardStatusUnfit');
-  await db.transaction((tx) => auditCard(tx, merchantId, cardNo, clock(), 'card_private_read', detailsOf(origin)));
+  const inUse = status === 'Activated' || status === 'Frozen';
+  if (!inUse || panWrapped === null || expiryYymm === null) throw new ApiError('cardStatusUnfit');
+  const record = { atMs: clock(), action: 'card_private_read', by } as const;
+  await db.transaction((tx) => auditCard(tx, { merchantId, cardNo }, record));
 
   const pan = keys.pan.unwrap(panWrapped, panIdentity(cardNo));
   const before = JSON.stringify({
@@ -27,7 +36,11 @@ export async function readPrivateInfo({ db, keys, clock }: Services, caller: Cal
     exp_year: `20${expiryYymm.slice(0, 2)}`,
     exp_month: expiryYymm.slice(2),
   });
-  const clear = Buffer.concat([Buffer.from(`${before.slice(0, -1)},"pan":"`, 'utf8'), pan, Buffer.from('"}', 'latin1')]);
+  const clear = Buffer.concat([
+    Buffer.from(`${before.slice(0, -1)},"pan":"`, 'utf8'),
+    pan,
+    Buffer.from('"}', 'latin1'),
+  ]);
   pan.fill(0);
   try {
     return sealEcb(caller.apiSecret, clear);

@@ -1,11 +1,8 @@
-import type { Database, Queryable } from '../db/database.ts';
-import { forgetOld } from '../db/forget.ts';
-import type { ListQuery } from '../http/list-query.ts';
-
-export type CardType = 'Virtual' | 'Physical';
-/** Whose freeze a frozen card is under. */
-export type FrozenBy = 'merchant' | 'issuer' | 'both';
-export type CardStatus = 'Pending' | 'ToActivate' | 'Activated' | 'Fail' | 'Frozen' | 'Delete';
+import type { CardStatus } from '@pinward/contract/card-status';
+import type { CardType, Freezer } from '@pinward/contract/vocabulary';
+import type { RangePage } from '../db/page.ts';
+import type { Queryable, Session } from '../db/queryable.ts';
+import { fromMs, toMs } from '../db/sql-time.ts';
 
 export interface Card {
   cardNo: string;
@@ -19,13 +16,9 @@ export interface Card {
   createdAtMs: number;
 }
 
-type CardTuple = [string, string, string, string, CardType, string, CardStatus, string | null, number];
-
-const CARD_COLUMNS = `card_no, card_unique_no, cardholder_no, card_name, card_type, organization, status, pan_last_four, (extract(epoch from created_at) * 1000)::bigint`;
-
-function cardOf([cardNo, cardUniqueNo, cardholderNo, cardName, cardType, organization, status, panLastFour, createdAtMs]: CardTuple): Card {
-  return { cardNo, cardUniqueNo, cardholderNo, cardName, cardType, organization, status, panLastFour, createdAtMs };
-}
+const CARD_COLUMNS = `card_no as "cardNo", card_unique_no as "cardUniqueNo", cardholder_no as "cardholderNo",
+       card_name as "cardName", card_type as "cardType", organization, status, pan_last_four as "panLastFour",
+       ${toMs('created_at')} as "createdAtMs"`;
 
 /** What a wrapped PAN is bound to: moved to another card's row it does not open. */
 export function panIdentity(cardNo: string): string {
@@ -33,57 +26,67 @@ export function panIdentity(cardNo: string): string {
 }
 
 export async function findCard(db: Queryable, merchantId: number, cardNo: string): Promise<Card | undefined> {
-  const [row] = await db.query<CardTuple>('find-card', `select ${CARD_COLUMNS} from cards where merchant_id = $1 and card_no = $2`, [
-    merchantId,
-    cardNo,
-  ]);
-  return row && cardOf(row);
+  const [row] = await db.query<Card>(
+    'find-card',
+    `select ${CARD_COLUMNS} from cards where merchant_id = $1 and card_no = $2`,
+    [merchantId, cardNo],
+  );
+  return row;
 }
 
-/** The same with what its package says; empty without one. */
+/** A card with the texts and fees of its package; they are empty for a card without a package. */
+export interface CardDetail extends Card {
+  packageEnName: string;
+  packageCnName: string;
+  feeDetail: object;
+}
+
 export async function findCardDetail(
   db: Queryable,
   merchantId: number,
   cardNo: string,
-): Promise<(Card & { packageEnName: string; packageCnName: string; feeDetail: object }) | undefined> {
-  const [row] = await db.query<[...CardTuple, string | null, string | null, object | null]>(
+): Promise<CardDetail | undefined> {
+  const [row] = await db.query<CardDetail>(
     'find-card-detail',
-    `select ${CARD_COLUMNS}, en_name, cn_name, fee_detail
+    `select ${CARD_COLUMNS}, coalesce(en_name, '') as "packageEnName", coalesce(cn_name, '') as "packageCnName",
+            coalesce(fee_detail, '{}') as "feeDetail"
        from cards left join (select package_no, en_name, cn_name, fee_detail from card_packages) p using (package_no)
       where merchant_id = $1 and card_no = $2`,
     [merchantId, cardNo],
   );
-  if (row === undefined) return undefined;
-  const [packageEnName, packageCnName, feeDetail] = row.slice(-3) as [string | null, string | null, object | null];
-  const card = cardOf(row.slice(0, -3) as CardTuple);
-  return { ...card, packageEnName: packageEnName ?? '', packageCnName: packageCnName ?? '', feeDetail: feeDetail ?? {} };
+  return row;
 }
 
-export interface CardFilter extends ListQuery {
+export interface CardFilter extends RangePage {
   cardNo: string | undefined;
   cardUniqueNo: string | undefined;
   cardholderNo: string | undefined;
 }
 
 /**
- * Newest first; the card number breaks ties, so that pages neither repeat nor skip. Rows are skipped within an index, and only the page's
- * own are read from the table. A statement for each set of filters, so that each is planned for the index that fits it.
+ * SQL: a page of cards, newest first. The card number breaks ties, so pages neither repeat
+ * nor skip a card. The subquery skips rows within an index; only the rows of the page are
+ * read from the table.
  */
 const LIST_CARDS = (filters: readonly string[]): string => `
 select ${CARD_COLUMNS} from cards join (
   select card_no from cards
-   where merchant_id = $1 and created_at >= to_timestamp($2::bigint / 1000.0) and created_at < to_timestamp($3::bigint / 1000.0)
+   where merchant_id = $1 and created_at >= ${fromMs('$2')} and created_at < ${fromMs('$3')}
          ${filters.map((column, i) => `and ${column} = $${i + 6}`).join(' ')}
    order by created_at desc, card_no desc offset $4 limit $5) page using (card_no)
  where merchant_id = $1 order by created_at desc, card_no desc`;
 
+/**
+ * Lists a merchant's cards. Each set of filters has its own statement, planned for the
+ * index that fits it.
+ */
 export async function listCards(db: Queryable, merchantId: number, filter: CardFilter): Promise<Card[]> {
   const { cardNo, cardUniqueNo, cardholderNo } = filter;
   const given = Object.entries({ card_no: cardNo, card_unique_no: cardUniqueNo, cardholder_no: cardholderNo }).filter(
     ([, value]) => value !== undefined,
   );
   const columns = given.map(([column]) => column);
-  const rows = await db.query<CardTuple>(`list-cards ${columns.join(' ')}`, LIST_CARDS(columns), [
+  return db.query(`list-cards ${columns.join(' ')}`, LIST_CARDS(columns), [
     merchantId,
     filter.fromMs,
     filter.beforeMs,
@@ -91,18 +94,22 @@ export async function listCards(db: Queryable, merchantId: number, filter: CardF
     filter.size,
     ...given.map(([, value]) => value),
   ]);
-  return rows.map(cardOf);
 }
 
-/** A cardholder's newest cards, without those that are not issued yet or never will be. */
-export async function listIssuedCards(db: Queryable, merchantId: number, cardholderNo: string, most: number): Promise<Card[]> {
-  const rows = await db.query<CardTuple>(
+/** A cardholder's newest cards, without `Pending` cards and `Fail` cards. */
+export async function listIssuedCards(
+  db: Queryable,
+  merchantId: number,
+  cardholderNo: string,
+  limit: number,
+): Promise<Card[]> {
+  return db.query(
     'list-issued-cards',
-    `select ${CARD_COLUMNS} from cards where merchant_id = $1 and cardholder_no = $2 and status not in ('Pending', 'Fail')
+    `select ${CARD_COLUMNS} from cards
+      where merchant_id = $1 and cardholder_no = $2 and status not in ('Pending', 'Fail')
       order by created_at desc, card_no desc limit $3`,
-    [merchantId, cardholderNo, most],
+    [merchantId, cardholderNo, limit],
   );
-  return rows.map(cardOf);
 }
 
 export interface LockedCard {
@@ -117,68 +124,58 @@ export interface LockedCard {
   cvkVersion: number;
   activationFailures: number;
   activationFailedAtMs: number | null;
-  /** Means something while the card is `Frozen`. */
-  frozenBy: FrozenBy;
+  /** Has a meaning only while the card is `Frozen`. */
+  frozenBy: Freezer;
 }
 
-type LockedTuple = [
-  number,
-  string,
-  CardType,
-  CardStatus,
-  Buffer | null,
-  string | null,
-  string | null,
-  number,
-  number,
-  number | null,
-  FrozenBy,
-];
-
-/** Holds a card of one of these merchants until the transaction ends: its status and its failed activations don't change meanwhile. */
+/**
+ * Finds a card of one of these merchants and locks it until the transaction ends. Until
+ * then its status and its failed activations do not change.
+ */
 export async function lockCard(tx: Queryable, merchantIds: number[], cardNo: string): Promise<LockedCard | undefined> {
-  const [row] = await tx.query<LockedTuple>(
+  const [row] = await tx.query<LockedCard>(
     'lock-card',
-    `select merchant_id, cardholder_no, card_type, status, pan_wrapped, pan_last_four, expiry_yymm, cvk_version, activation_failures,
-            (extract(epoch from activation_failed_at) * 1000)::bigint, frozen_by
+    `select merchant_id as "merchantId", card_no as "cardNo", cardholder_no as "cardholderNo", card_type as "cardType",
+            status, pan_wrapped as "panWrapped", pan_last_four as "panLastFour", expiry_yymm as "expiryYymm",
+            cvk_version as "cvkVersion", activation_failures as "activationFailures",
+            ${toMs('activation_failed_at')} as "activationFailedAtMs", frozen_by as "frozenBy"
        from cards where merchant_id = any($1) and card_no = $2 for update`,
     [merchantIds, cardNo],
   );
-  if (row === undefined) return undefined;
-  const [merchantId, cardholderNo, cardType, status, panWrapped, panLastFour, expiryYymm, cvkVersion, ...more] = row;
-  const [activationFailures, activationFailedAtMs, frozenBy] = more;
-  return {
+  return row;
+}
+
+/** Names a card of a merchant. */
+export type CardKey = Pick<LockedCard, 'merchantId' | 'cardNo'>;
+
+/** For apply-transition.ts alone, which knows the allowed changes. */
+export async function updateStatus(tx: Queryable, { merchantId, cardNo }: CardKey, status: CardStatus): Promise<void> {
+  await tx.query('update-status', 'update cards set status = $3 where merchant_id = $1 and card_no = $2', [
     merchantId,
     cardNo,
-    cardholderNo,
-    cardType,
     status,
-    panWrapped,
-    panLastFour,
-    expiryYymm,
-    cvkVersion,
-    activationFailures,
-    activationFailedAtMs,
+  ]);
+}
+
+export async function setFrozenBy(tx: Queryable, { merchantId, cardNo }: CardKey, frozenBy: Freezer): Promise<void> {
+  await tx.query('set-frozen-by', 'update cards set frozen_by = $3 where merchant_id = $1 and card_no = $2', [
+    merchantId,
+    cardNo,
     frozenBy,
-  };
+  ]);
 }
 
-/** For cards/change-status.ts alone, which knows which change is allowed. */
-export async function updateStatus(tx: Queryable, merchantId: number, cardNo: string, status: CardStatus): Promise<void> {
-  await tx.query('update-status', 'update cards set status = $3 where merchant_id = $1 and card_no = $2', [merchantId, cardNo, status]);
-}
-
+/** Stores how many activations failed, and when the first of them did. */
 export async function updateActivationFailures(
   tx: Queryable,
-  merchantId: number,
-  cardNo: string,
-  failures: number,
-  atMs: number | null,
+  { merchantId, cardNo }: CardKey,
+  { failures, firstAtMs }: { failures: number; firstAtMs: number | null },
 ): Promise<void> {
   await tx.query(
     'update-activation-failures',
-    'update cards set activation_failures = $3, activation_failed_at = to_timestamp($4::bigint / 1000.0) where merchant_id = $1 and card_no = $2',
-    [merchantId, cardNo, failures, atMs],
+    `update cards set activation_failures = $3, activation_failed_at = ${fromMs('$4')}
+      where merchant_id = $1 and card_no = $2`,
+    [merchantId, cardNo, failures, firstAtMs],
   );
 }
 
@@ -202,18 +199,23 @@ export interface NewCard extends StoredPan {
   cardName: string;
   organization: string;
   cardBinNo?: string;
-  /** Of a card that is `Frozen`; the merchant's if nothing is said. */
-  frozenBy?: FrozenBy;
+  /** Of a `Frozen` card; `merchant` if absent. */
+  frozenBy?: Freezer;
   createdAtMs: number;
 }
 
-/** False, and nothing stored, if the card's number, or the merchant's unique number, is there. */
+/**
+ * Returns false, and stores nothing, if a card has this number, or a card of the merchant
+ * has this unique number.
+ */
 export async function insertCard(tx: Queryable, card: NewCard): Promise<boolean> {
   const rows = await tx.query(
     'insert-card',
-    `insert into cards (merchant_id, card_no, card_unique_no, cardholder_no, card_type, status, card_name, organization, card_bin_no, frozen_by,
-                        pan_wrapped, pan_fingerprint, pan_last_four, expiry_yymm, created_at, pan_fingerprint_version, cvk_version)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, coalesce($10, 'merchant'), $11, $12, $13, $14, to_timestamp($15::bigint / 1000.0), $16, $17)
+    `insert into cards (merchant_id, card_no, card_unique_no, cardholder_no, card_type, status, card_name, organization,
+                        card_bin_no, frozen_by, pan_wrapped, pan_fingerprint, pan_last_four, expiry_yymm, created_at,
+                        pan_fingerprint_version, cvk_version)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, coalesce($10, 'merchant'), $11, $12, $13, $14, ${fromMs('$15')},
+             $16, $17)
      on conflict do nothing returning 1`,
     [
       card.merchantId,
@@ -238,39 +240,20 @@ export async function insertCard(tx: Queryable, card: NewCard): Promise<boolean>
   return rows.length > 0;
 }
 
-/** Gives a card that has none its PAN. */
-export async function setPan(tx: Queryable, merchantId: number, cardNo: string, pan: StoredPan): Promise<void> {
-  await tx.query(
-    'set-pan',
-    `update cards set pan_wrapped = $3, pan_fingerprint = $4, pan_fingerprint_version = $5, pan_last_four = $6, expiry_yymm = $7, cvk_version = $8
-      where merchant_id = $1 and card_no = $2`,
-    [merchantId, cardNo, pan.panWrapped, pan.panFingerprint, pan.panFingerprintVersion, pan.panLastFour, pan.expiryYymm, pan.cvkVersion],
-  );
-}
-
 /**
- * Whether a card has one of these fingerprints. Holds the PAN until the transaction ends: nobody else who asks first, as all do that
- * store one, gets an answer meanwhile. `lock` is the same for all fingerprints of one PAN. Who does not `wait` is told that a PAN which
- * somebody else holds is taken: only so may a transaction ask for several, in whatever order.
- */
-export async function isPanTaken(tx: Queryable, fingerprints: Buffer[], lock: readonly [number, number], wait: boolean): Promise<boolean> {
-  if (wait) await tx.query('lock-pan', 'select pg_advisory_xact_lock($1, $2)', [...lock]);
-  else {
-    const [row] = await tx.query<[boolean]>('try-lock-pan', 'select pg_try_advisory_xact_lock($1, $2)', [...lock]);
-    if (row?.[0] !== true) return true;
-  }
-  const rows = await tx.query('find-pan', 'select from cards where pan_fingerprint = any($1)', [fingerprints]);
-  return rows.length > 0;
-}
-
-/**
- * That card `c`, with its BIN `b` if it has one, is the issuer's own among those of its merchants: several issuers may serve one. A card without a BIN,
- * from before there were any, is of each.
+ * SQL: whether card `c` is the issuer's, by the issuer of its BIN `b`: a merchant may have
+ * several issuers. A card without a BIN, which is older than the BINs, belongs to each of
+ * its merchant's issuers.
  */
 export const ofIssuer = (issuerId: string): string => `coalesce(b.issuer_id, ${issuerId}) = ${issuerId}`;
+/** SQL: cards `c`, each with its BIN `b` if it has one. */
 export const CARDS_AND_BINS = 'cards c left join card_bins b using (card_bin_no)';
 
-export async function isCardOfIssuer(tx: Queryable, issuerId: number, merchantId: number, cardNo: string): Promise<boolean> {
+export async function isCardOfIssuer(
+  tx: Queryable,
+  issuerId: number,
+  { merchantId, cardNo }: CardKey,
+): Promise<boolean> {
   const rows = await tx.query(
     'is-card-of-issuer',
     `select from ${CARDS_AND_BINS} where c.merchant_id = $1 and c.card_no = $2 and ${ofIssuer('$3')}`,
@@ -279,14 +262,7 @@ export async function isCardOfIssuer(tx: Queryable, issuerId: number, merchantId
   return rows.length > 0;
 }
 
-export async function setFrozenBy(tx: Queryable, { merchantId, cardNo }: LockedCard, frozenBy: FrozenBy): Promise<void> {
-  await tx.query('set-frozen-by', 'update cards set frozen_by = $3 where merchant_id = $1 and card_no = $2', [
-    merchantId,
-    cardNo,
-    frozenBy,
-  ]);
-}
-
+/** A card with its sensitive data. */
 export interface PrivateCard {
   cardUniqueNo: string;
   status: CardStatus;
@@ -295,37 +271,26 @@ export interface PrivateCard {
   cvkVersion: number;
 }
 
-export async function findPrivate(db: Queryable, merchantId: number, cardNo: string): Promise<PrivateCard | undefined> {
-  const [row] = await db.query<[string, CardStatus, Buffer | null, string | null, number]>(
+export async function findPrivateCard(
+  db: Queryable,
+  merchantId: number,
+  cardNo: string,
+): Promise<PrivateCard | undefined> {
+  const [row] = await db.query<PrivateCard>(
     'find-private',
-    'select card_unique_no, status, pan_wrapped, expiry_yymm, cvk_version from cards where merchant_id = $1 and card_no = $2',
+    `select card_unique_no as "cardUniqueNo", status, pan_wrapped as "panWrapped", expiry_yymm as "expiryYymm",
+            cvk_version as "cvkVersion"
+       from cards where merchant_id = $1 and card_no = $2`,
     [merchantId, cardNo],
   );
-  if (row === undefined) return undefined;
-  const [cardUniqueNo, status, panWrapped, expiryYymm, cvkVersion] = row;
-  return { cardUniqueNo, status, panWrapped, expiryYymm, cvkVersion };
-}
-
-export async function insertClientToken(
-  tx: Queryable,
-  token: { hash: Buffer; merchantId: number; cardNo: string; credentialId: number; expiresAtMs: number },
-): Promise<void> {
-  await tx.query(
-    'insert-client-token',
-    'insert into client_tokens (token_hash, merchant_id, card_no, credential_id, expires_at) values ($1, $2, $3, $4, to_timestamp($5::bigint / 1000.0))',
-    [token.hash, token.merchantId, token.cardNo, token.credentialId, token.expiresAtMs],
-  );
-}
-
-/** Forgets those that nobody can use any more; gives how many. */
-export function forgetClientTokens(db: Queryable, nowMs: number): Promise<number> {
-  return forgetOld(db, 'client_tokens', 'expires_at', '<', nowMs);
+  return row;
 }
 
 /**
- * Tells the planner how large the tables are by now, ahead of the server's own time: plans that were made while they were empty read them whole,
- * and a file brings cards faster than the server notices.
+ * Tells the planner how large the tables are now. Plans that were made while the tables
+ * were empty read them whole, and an import adds cards faster than the server notices by
+ * itself.
  */
-export async function analyzeCards(db: Database): Promise<void> {
+export async function analyzeCards(db: Session): Promise<void> {
   await db.script('analyze cards, cardholders');
 }

@@ -5,8 +5,9 @@ const IV_BYTES = 12;
 const TAG_BYTES = 16;
 
 /**
- * AES-256-GCM with a fresh 96-bit IV (NIST SP 800-38D, 8.2.2). Gives IV ‖ ciphertext ‖ tag.
- * `identity` is authenticated, not stored: a value moved to another row does not open.
+ * Seals with AES-256-GCM and a fresh random 96-bit IV (NIST SP 800-38D, 8.2.2).
+ * Returns IV ‖ ciphertext ‖ tag. `identity` is authenticated but not stored: a value that was
+ * moved to another row does not open.
  */
 export function sealGcm(key: KeyObject, plaintext: Uint8Array, identity: string): Buffer {
   const iv = randomBytesPooled(IV_BYTES);
@@ -17,7 +18,10 @@ export function sealGcm(key: KeyObject, plaintext: Uint8Array, identity: string)
   return Buffer.concat([iv, ciphertext, cipher.getAuthTag()]);
 }
 
-/** Opens what `sealGcm` sealed under the same key and identity; anything else throws one and the same error. */
+/**
+ * Opens a value that `sealGcm` sealed under the same key and identity. Throws the same error for
+ * everything else.
+ */
 export function openGcm(key: KeyObject, sealed: Uint8Array, identity: string): Buffer {
   if (sealed.length < IV_BYTES + TAG_BYTES) throw new Error('sealed value does not open');
   const decipher = createDecipheriv('aes-256-gcm', key, sealed.subarray(0, IV_BYTES), { authTagLength: TAG_BYTES });

@@ -1,15 +1,24 @@
 import { type Cipher, createCipheriv } from 'node:crypto';
 import { tdesCipher } from './tdes.ts';
 
-/** The constant of the field's polynomial: x^128 + x^7 + x^2 + x + 1, and x^64 + x^4 + x^3 + x + 1 (SP 800-38B, 5.3). */
+/**
+ * The low bits of the field's polynomial, by block length in bytes (SP 800-38B, 5.3):
+ * x^128 + x^7 + x^2 + x + 1 and x^64 + x^4 + x^3 + x + 1.
+ */
 const CONSTANTS = { 16: 0x87, 8: 0x1b } as const;
 
-/** AES-CMAC (NIST SP 800-38B, RFC 4493): 16 bytes over a message of any length, under a key of 16, 24 or 32 bytes. */
+/**
+ * AES-CMAC (NIST SP 800-38B, RFC 4493). Returns 16 bytes over a message of any length.
+ * The key has 16, 24 or 32 bytes.
+ */
 export function aesCmac(key: Uint8Array, message: Uint8Array): Buffer {
   return cmac(createCipheriv(`aes-${key.length * 8}-ecb`, key, null), 16, message);
 }
 
-/** TDES-CMAC (NIST SP 800-38B): 8 bytes over a message of any length, under a key of 16 or 24 bytes. */
+/**
+ * TDES-CMAC (NIST SP 800-38B). Returns 8 bytes over a message of any length.
+ * The key has 16 or 24 bytes.
+ */
 export function tdesCmac(key: Uint8Array, message: Uint8Array): Buffer {
   return cmac(tdesCipher(key), 8, message);
 }
@@ -33,7 +42,7 @@ function cmac(cipher: Cipher, blockBytes: 8 | 16, message: Uint8Array): Buffer {
   return cipher.update(state);
 }
 
-/** Multiplication by x in GF(2^64) or GF(2^128). */
+/** Multiplies by x in GF(2^64) or GF(2^128). */
 function double(block: Buffer): Buffer {
   const size = block.length as 8 | 16;
   const doubled = Buffer.alloc(size);

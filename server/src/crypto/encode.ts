@@ -1,12 +1,13 @@
 /**
- * Concatenates fields so that no two lists of fields give the same bytes: each stands behind its length in bytes
- * (32 bits, big-endian), strings in UTF-8, whole numbers as 8 bytes. For MAC inputs and key derivation.
- * One buffer and no copies beside it, so that a caller who passed something secret can wipe it.
+ * Concatenates fields so that no two different lists give the same bytes. For MAC inputs and key
+ * derivation. Before each field is its length in bytes (32 bits, big-endian). Strings are UTF-8,
+ * whole numbers are 8 bytes. Makes one buffer and no other copy, so a caller can wipe it.
  */
 export function encodeFields(fields: readonly (string | number | Uint8Array)[]): Buffer {
   let total = 0;
   for (const field of fields) total += 4 + sizeOf(field);
-  const out = Buffer.alloc(total); // not from Node's pool: keys/pkcs11.ts gives its memory away
+  // Not from Node's pool: keys/pkcs11-calls.ts transfers the buffer's memory to a worker.
+  const out = Buffer.alloc(total);
   let at = 0;
   for (const field of fields) {
     at = out.writeUInt32BE(sizeOf(field), at);

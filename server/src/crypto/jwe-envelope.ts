@@ -1,36 +1,43 @@
 import type { KeyObject } from 'node:crypto';
+import { JWE_ALGORITHM, JWE_ENCRYPTION } from '@pinward/contract/pin-envelope';
 import { compactDecrypt, decodeProtectedHeader } from 'jose';
 
 /*
- * The `jwe` envelope: a compact JWE (RFC 7516) by ECDH-ES+A256KW on P-256 with A256GCM, without `zip`, to a key that the platform
- * publishes. Inside is JSON: {"pin": "six digits", "card_no": "...", "iat": Unix seconds, "jti": "one use"}.
+ * The `jwe` envelope: a compact JWE (RFC 7516), ECDH-ES+A256KW on P-256 with A256GCM, without
+ * `zip`, sealed to a key that the platform publishes. Its content is JSON:
+ * {"pin": "six digits", "card_no": "...", "iat": Unix seconds, "jti": "used once"}.
  */
 
 export interface JweClaims {
-  /** The digits, as bytes; the caller wipes them. */
+  /** The digits, as bytes. The caller wipes them. */
   pin: Buffer;
   cardNo: unknown;
   iat: unknown;
   jti: unknown;
 }
 
-const ALGORITHM = 'ECDH-ES+A256KW';
-const ENCRYPTION = 'A256GCM';
-const LONGEST_TEXT = 4_096;
-/** Stands where the digits stood, so that what is left can be parsed and no string of the PIN is ever made. */
-const BLANK = 0x2a;
+const TEXT_LIMIT = 4_096;
+/** Overwrites the digits before the rest is parsed, so that no string of the PIN is ever made. */
+const MASK = '*';
 
-/** Opens the envelope with the key that it names. Undefined for whatever is none, or is sealed to another key. */
-export async function openJwe(keys: readonly { kid: string; privateKey: KeyObject }[], text: string): Promise<JweClaims | undefined> {
-  if (text.length > LONGEST_TEXT) return undefined;
+/**
+ * Opens the envelope with the key that it names. Returns undefined for every other text, and for
+ * one that is sealed to another key.
+ */
+export async function openJwe(
+  keys: readonly { kid: string; privateKey: KeyObject }[],
+  text: string,
+): Promise<JweClaims | undefined> {
+  if (text.length > TEXT_LIMIT) return undefined;
   let plaintext: Uint8Array | undefined;
   try {
     const { kid, alg, enc, zip, crit } = decodeProtectedHeader(text);
-    const key = keys.find((one) => one.kid === kid);
-    if (key === undefined || alg !== ALGORITHM || enc !== ENCRYPTION || zip !== undefined || crit !== undefined) return undefined;
+    if (alg !== JWE_ALGORITHM || enc !== JWE_ENCRYPTION || zip !== undefined || crit !== undefined) return undefined;
+    const key = keys.find((candidate) => candidate.kid === kid);
+    if (key === undefined) return undefined;
     ({ plaintext } = await compactDecrypt(text, key.privateKey, {
-      keyManagementAlgorithms: [ALGORITHM],
-      contentEncryptionAlgorithms: [ENCRYPTION],
+      keyManagementAlgorithms: [JWE_ALGORITHM],
+      contentEncryptionAlgorithms: [JWE_ENCRYPTION],
     }));
     return readClaims(Buffer.from(plaintext.buffer, plaintext.byteOffset, plaintext.byteLength));
   } catch {
@@ -40,15 +47,19 @@ export async function openJwe(keys: readonly { kid: string; privateKey: KeyObjec
   }
 }
 
-/** Takes the PIN out of the bytes and parses the rest. Throws for what is no JSON object with one `pin` in plain spelling. */
+/**
+ * Cuts the PIN out of the bytes and parses the rest. Returns undefined or throws unless they are a
+ * JSON object with exactly one `pin`, spelled without escapes.
+ */
 function readClaims(json: Buffer): JweClaims | undefined {
-  // Latin-1 would make a string of the PIN: the member's name is looked for in bytes, and its value cut out, before any is made.
-  const at = memberValueAt(json);
+  // Decoding the whole text would make a string of the PIN. So the member is found and cut out
+  // while the text is still bytes.
+  const at = pinValueAt(json);
   if (at === undefined) return undefined;
   const end = json.indexOf(0x22, at);
   if (end < 0) return undefined;
   const pin = Buffer.from(json.subarray(at, end));
-  json.fill(BLANK, at, end);
+  json.fill(MASK, at, end);
   let claims: Record<string, unknown> | null;
   try {
     claims = JSON.parse(json.toString('utf8')) as Record<string, unknown> | null;
@@ -56,16 +67,19 @@ function readClaims(json: Buffer): JweClaims | undefined {
     pin.fill(0);
     throw error;
   }
-  // What was cut out is the object's own member, and not text inside another.
-  if (typeof claims !== 'object' || claims === null || claims.pin !== '*'.repeat(end - at)) {
+  // Only the object's own member counts, not a text inside another member.
+  if (typeof claims !== 'object' || claims === null || claims.pin !== MASK.repeat(end - at)) {
     pin.fill(0);
     return undefined;
   }
   return { pin, cardNo: claims.card_no, iat: claims.iat, jti: claims.jti };
 }
 
-/** Where the one `pin` member's value begins, behind its quotation mark; undefined if there is none, or more than one. */
-function memberValueAt(json: Buffer): number | undefined {
+/**
+ * Where the value of the `pin` member begins, after its quotation mark. Returns undefined if there
+ * is no such member, or more than one.
+ */
+function pinValueAt(json: Buffer): number | undefined {
   const name = Buffer.from('"pin"');
   const first = json.indexOf(name);
   if (first < 0 || json.indexOf(name, first + 1) >= 0) return undefined;

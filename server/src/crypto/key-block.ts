@@ -1,11 +1,12 @@
-import { createCipheriv, createDecipheriv, randomBytes, timingSafeEqual } from 'node:crypto';
+import { createDecipheriv, timingSafeEqual } from 'node:crypto';
 import { aesCmac, tdesCmac } from './cmac.ts';
-import { tdesCipher, tdesDecipher } from './tdes.ts';
+import { tdesDecipher } from './tdes.ts';
 
 /*
- * Key blocks of ANSI X9.143-2021 (TR-31:2018), versions B (TDES) and D (AES), by key derivation binding. All ASCII:
+ * Key blocks of ANSI X9.143-2021 (TR-31:2018), by key derivation binding: version B under TDES and
+ * version D under AES. Versions A and C, by variant binding, are refused. A block is ASCII:
  *
- *   0      version          1 character: B or D (A and C, the variant binding, are refused)
+ *   0      version          1 character: B or D
  *   1-4    length           of the whole block in characters, decimal
  *   5-6    key usage        P0: PIN encryption, K0/K1: key encryption, B0: BDK, ...
  *   7      algorithm        of the wrapped key: T (TDES), A (AES), D, H, ...
@@ -15,18 +16,25 @@ import { tdesCipher, tdesDecipher } from './tdes.ts';
  *   12-13  optional blocks  how many, decimal
  *   14-15  reserved         00
  *   16-    optional blocks  each: ID (2), length with ID and length (2 hex; 00: extended), data
- *          enciphered key   hex: length in bits (2 bytes) ‖ key ‖ random padding, CBC, the MAC as IV
+ *          enciphered key   hex: length in bits (2 bytes) ‖ key ‖ random padding, in CBC, MAC as IV
  *          MAC              hex: CMAC over header and *clear* key field, 8 bytes (B) or 16 (D)
  */
 
+export type KeyBlockVersion = 'B' | 'D';
+
 export interface KeyBlockHeader {
-  version: 'B' | 'D';
+  version: KeyBlockVersion;
   usage: string;
   algorithm: string;
   modeOfUse: string;
   keyVersion: string;
   exportability: string;
-  optionalBlocks: { id: string; data: string }[];
+  optionalBlocks: OptionalBlock[];
+}
+
+export interface OptionalBlock {
+  id: string;
+  data: string;
 }
 
 export type KeyBlockFault =
@@ -39,73 +47,74 @@ export type KeyBlockFault =
   | 'MAC'
   | 'key length';
 
-/** The text is no key block of this protection key, or not one that the platform takes. Says nothing of a key. */
+/**
+ * The text is not a key block under this protection key, or is one that the platform does not take.
+ * The fault does not tell anything about a key.
+ */
 export class KeyBlockError extends Error {
   override readonly name = 'KeyBlockError';
   readonly fault: KeyBlockFault;
   constructor(fault: KeyBlockFault) {
-    super(`no acceptable key block: ${fault}`);
+    super(`key block is not acceptable: ${fault}`);
     this.fault = fault;
   }
 }
 
 const HEADER_LENGTH = 16;
 /** The length field has four digits. */
-const MOST_CHARACTERS = 9_999;
-const MOST_OPTIONAL_BLOCKS = 99;
-const KEY_LENGTH_BYTES = 2;
+const LENGTH_LIMIT = 9_999;
+/** The field that gives the length of the key in bits, before the key itself. */
+export const KEY_LENGTH_BYTES = 2;
 
 interface Binding {
+  /** Of the cipher and of the MAC. */
   blockBytes: 8 | 16;
-  kbpkBytes: readonly number[];
   cmac: (key: Uint8Array, message: Uint8Array) => Buffer;
-  /** The algorithm of the derived keys, by the protection key's length in bytes (X9.143, table of derivation data). */
-  derived: Record<number, number>;
-  encipher: (key: Uint8Array, iv: Uint8Array, clear: Uint8Array) => Buffer;
   decipher: (key: Uint8Array, iv: Uint8Array, text: Uint8Array) => Buffer;
+  /**
+   * The algorithm of the derived keys, by the length of the protection key in bytes (X9.143, table
+   * of derivation data). A protection key of another length is refused.
+   */
+  derivedAlgorithms: Readonly<Record<number, number>>;
 }
 
-const BINDINGS: Record<'B' | 'D', Binding> = {
+const BINDINGS: Record<KeyBlockVersion, Binding> = {
   B: {
     blockBytes: 8,
-    kbpkBytes: [16, 24],
     cmac: tdesCmac,
-    derived: { 16: 0x0000, 24: 0x0001 },
-    encipher: (key, iv, clear) => tdesCipher(key, iv).update(clear),
     decipher: (key, iv, text) => tdesDecipher(key, iv).update(text),
+    derivedAlgorithms: { 16: 0x0000, 24: 0x0001 },
   },
   D: {
     blockBytes: 16,
-    kbpkBytes: [16, 24, 32],
     cmac: aesCmac,
-    derived: { 16: 0x0002, 24: 0x0003, 32: 0x0004 },
-    encipher: (key, iv, clear) =>
-      createCipheriv(`aes-${key.length * 8}-cbc`, key, iv)
-        .setAutoPadding(false)
-        .update(clear),
     decipher: (key, iv, text) =>
       createDecipheriv(`aes-${key.length * 8}-cbc`, key, iv)
         .setAutoPadding(false)
         .update(text),
+    derivedAlgorithms: { 16: 0x0002, 24: 0x0003, 32: 0x0004 },
   },
 };
 
-/** Opens a key block: its header, and the key, which the caller wipes. The MAC is compared before anything inside is looked at. */
+/**
+ * Opens a key block under its protection key (KBPK). Returns the header, and the key, which the
+ * caller wipes. Compares the MAC before it reads anything inside. Throws KeyBlockError.
+ */
 export function unwrapKeyBlock(kbpk: Uint8Array, text: string): { header: KeyBlockHeader; key: Buffer } {
-  const { header, headerText, binding } = parseHeader(text);
-  const { blockBytes } = binding;
-  requireKbpk(binding, kbpk);
+  const { header, headerText } = parseHeader(text);
+  const { blockBytes, decipher, derivedAlgorithms } = BINDINGS[header.version];
+  if (!(kbpk.length in derivedAlgorithms)) throw new KeyBlockError('key-block protection key');
   const body = text.slice(headerText.length);
   const macCharacters = 2 * blockBytes;
   const fieldCharacters = body.length - macCharacters;
   if (fieldCharacters < macCharacters || fieldCharacters % macCharacters !== 0) throw new KeyBlockError('length');
   if (!/^[0-9A-F]+$/.test(body)) throw new KeyBlockError('characters');
   const mac = Buffer.from(body.slice(fieldCharacters), 'hex');
-  const encryptionKey = derive(binding, kbpk, 'encryption');
-  const macKey = derive(binding, kbpk, 'mac');
-  const field = binding.decipher(encryptionKey, mac, Buffer.from(body.slice(0, fieldCharacters), 'hex'));
+  const { encryptionKey, macKey } = deriveBlockKeys(header.version, kbpk);
+  const field = decipher(encryptionKey, mac, Buffer.from(body.slice(0, fieldCharacters), 'hex'));
   try {
-    if (!timingSafeEqual(macOver(binding, macKey, headerText, field), mac)) throw new KeyBlockError('MAC');
+    const expected = keyBlockMac(header.version, macKey, headerText, field);
+    if (!timingSafeEqual(expected, mac)) throw new KeyBlockError('MAC');
     const bits = field.readUInt16BE();
     const bytes = bits / 8;
     if (bits === 0 || bits % 8 !== 0 || KEY_LENGTH_BYTES + bytes > field.length) throw new KeyBlockError('key length');
@@ -117,66 +126,41 @@ export function unwrapKeyBlock(kbpk: Uint8Array, text: string): { header: KeyBlo
   }
 }
 
-/**
- * Makes a key block. Padding is random, and hides the key's length up to `hideUpToBytes` (the longest key of its kind: 24 for
- * TDES, 32 for AES). A padding block is added to optional blocks where their length wants it.
- */
-export function wrapKeyBlock(kbpk: Uint8Array, header: KeyBlockHeader, key: Uint8Array, hideUpToBytes = key.length): string {
-  const binding = BINDINGS[header.version];
-  if (binding === undefined) throw new KeyBlockError('version not supported');
-  const { blockBytes } = binding;
-  requireKbpk(binding, kbpk);
-  if (key.length === 0) throw new KeyBlockError('key length');
-  const wanted = KEY_LENGTH_BYTES + Math.max(key.length, hideUpToBytes);
-  const fieldBytes = Math.ceil(wanted / blockBytes) * blockBytes;
-  const { count, text: optional } = optionalText(header.optionalBlocks, blockBytes);
-  const length = HEADER_LENGTH + optional.length + 2 * (fieldBytes + blockBytes);
-  if (length > MOST_CHARACTERS) throw new KeyBlockError('length');
-  const { version, usage, algorithm, modeOfUse, keyVersion, exportability } = header;
-  const fixed = `${version}${String(length).padStart(4, '0')}${usage}${algorithm}${modeOfUse}${keyVersion}${exportability}`;
-  const headerText = `${fixed}${String(count).padStart(2, '0')}00${optional}`;
-  parseHeader(headerText.padEnd(length, '0')); // what we would not read we do not write
-
-  const encryptionKey = derive(binding, kbpk, 'encryption');
-  const macKey = derive(binding, kbpk, 'mac');
-  const field = randomBytes(fieldBytes);
-  try {
-    field.writeUInt16BE(key.length * 8);
-    field.set(key, KEY_LENGTH_BYTES);
-    const mac = macOver(binding, macKey, headerText, field);
-    return headerText + hexOf(binding.encipher(encryptionKey, mac, field)) + hexOf(mac);
-  } finally {
-    field.fill(0);
-    encryptionKey.fill(0);
-    macKey.fill(0);
-  }
-}
-
-function parseHeader(text: string): { header: KeyBlockHeader; headerText: string; binding: Binding } {
-  if (text.length < HEADER_LENGTH || text.length > MOST_CHARACTERS) throw new KeyBlockError('length');
+function parseHeader(text: string): { header: KeyBlockHeader; headerText: string } {
+  if (text.length < HEADER_LENGTH || text.length > LENGTH_LIMIT) throw new KeyBlockError('length');
   if (!/^[\x20-\x7e]*$/.test(text)) throw new KeyBlockError('characters');
-  const version = text[0] as string;
+  const version = text[0];
   if (version !== 'B' && version !== 'D') throw new KeyBlockError('version not supported');
-  const binding = BINDINGS[version];
   const match = /^.(\d{4})([0-9A-Z]{2})([0-9A-Z])([0-9A-Z])([0-9A-Za-z]{2})([ENS])(\d\d)00/.exec(text);
   if (match === null) throw new KeyBlockError('header');
-  const [, length, usage, algorithm, modeOfUse, keyVersion, exportability, count] = match as unknown as [string, ...string[]];
+  const [, length, usage, algorithm, modeOfUse, keyVersion, exportability, count] = match as unknown as [
+    string,
+    ...string[],
+  ];
   if (Number(length) !== text.length) throw new KeyBlockError('length');
-  const optionalBlocks: KeyBlockHeader['optionalBlocks'] = [];
-  let at = HEADER_LENGTH;
-  for (let i = 0; i < Number(count); i++) {
-    const one = readOptionalBlock(text, at);
-    if (optionalBlocks.some(({ id }) => id === one.id)) throw new KeyBlockError('optional block');
-    optionalBlocks.push({ id: one.id, data: one.data });
-    at = one.end;
-  }
-  if ((at - HEADER_LENGTH) % binding.blockBytes !== 0) throw new KeyBlockError('optional block');
+  const { optionalBlocks, end } = readOptionalBlocks(text, Number(count));
+  if ((end - HEADER_LENGTH) % BINDINGS[version].blockBytes !== 0) throw new KeyBlockError('optional block');
   const header = { version, usage, algorithm, modeOfUse, keyVersion, exportability, optionalBlocks } as KeyBlockHeader;
-  return { header, headerText: text.slice(0, at), binding };
+  return { header, headerText: text.slice(0, end) };
 }
 
-/** ID, length of the whole optional block in two hex digits, data; or ID, 00, length of the length, length, data. */
-function readOptionalBlock(text: string, at: number): { id: string; data: string; end: number } {
+function readOptionalBlocks(text: string, count: number): { optionalBlocks: OptionalBlock[]; end: number } {
+  const optionalBlocks: OptionalBlock[] = [];
+  let at = HEADER_LENGTH;
+  for (let i = 0; i < count; i++) {
+    const { id, data, end } = readOptionalBlock(text, at);
+    if (optionalBlocks.some((earlier) => earlier.id === id)) throw new KeyBlockError('optional block');
+    optionalBlocks.push({ id, data });
+    at = end;
+  }
+  return { optionalBlocks, end: at };
+}
+
+/**
+ * Reads ID, length of the whole optional block in two hex digits, and data. In the extended form:
+ * ID, 00, number of length digits in two hex digits, length, data.
+ */
+function readOptionalBlock(text: string, at: number): OptionalBlock & { end: number } {
   const start = /^([0-9A-Z]{2})([0-9A-F]{2})/.exec(text.slice(at, at + 4));
   if (start === null) throw new KeyBlockError('optional block');
   const [, id, short] = start as unknown as [string, string, string];
@@ -198,36 +182,22 @@ function hexNumber(text: string, digits: number): number {
   return Number.parseInt(text, 16);
 }
 
-/** All optional blocks, filled up with a padding block `PB` to a multiple of the cipher's block. */
-function optionalText(blocks: KeyBlockHeader['optionalBlocks'], blockBytes: number): { count: number; text: string } {
-  let text = '';
-  for (const { id, data } of blocks) {
-    const short = 4 + data.length;
-    text += short <= 0xff ? `${id}${hexOf(short, 2)}${data}` : `${id}0004${hexOf(10 + data.length, 4)}${data}`;
-  }
-  let count = blocks.length;
-  if (text.length % blockBytes !== 0) {
-    const short = blockBytes - (text.length % blockBytes);
-    const whole = short < 4 ? short + blockBytes : short;
-    text += `PB${hexOf(whole, 2)}${'0'.repeat(whole - 4)}`;
-    count++;
-  }
-  if (count > MOST_OPTIONAL_BLOCKS) throw new KeyBlockError('optional block');
-  return { count, text };
-}
-
-function requireKbpk({ kbpkBytes }: Binding, kbpk: Uint8Array): void {
-  if (!kbpkBytes.includes(kbpk.length)) throw new KeyBlockError('key-block protection key');
+/**
+ * Derives the two keys of a block, each as long as the protection key. The caller checks that
+ * length first, and wipes the keys.
+ */
+export function deriveBlockKeys(version: KeyBlockVersion, kbpk: Uint8Array): { encryptionKey: Buffer; macKey: Buffer } {
+  return { encryptionKey: derive(BINDINGS[version], kbpk, 0), macKey: derive(BINDINGS[version], kbpk, 1) };
 }
 
 /**
- * Derives the block's encryption or MAC key, as long as the protection key: CMACs under it over
- * counter (1) ‖ usage (2) ‖ 00 ‖ algorithm (2) ‖ length in bits (2), as many as are needed.
+ * CMACs under the protection key, as many as are needed, over
+ * counter (1) ‖ usage (2; 0: encryption, 1: MAC) ‖ 00 ‖ algorithm (2) ‖ length in bits (2).
  */
-function derive({ blockBytes, cmac, derived }: Binding, kbpk: Uint8Array, usage: 'encryption' | 'mac'): Buffer {
+function derive({ blockBytes, cmac, derivedAlgorithms }: Binding, kbpk: Uint8Array, usage: 0 | 1): Buffer {
   const data = Buffer.alloc(8);
-  data.writeUInt16BE(usage === 'mac' ? 1 : 0, 1);
-  data.writeUInt16BE(derived[kbpk.length] as number, 4);
+  data.writeUInt16BE(usage, 1);
+  data.writeUInt16BE(derivedAlgorithms[kbpk.length] as number, 4);
   data.writeUInt16BE(kbpk.length * 8, 6);
   const parts: Buffer[] = [];
   for (let counter = 1; (counter - 1) * blockBytes < kbpk.length; counter++) {
@@ -239,16 +209,15 @@ function derive({ blockBytes, cmac, derived }: Binding, kbpk: Uint8Array, usage:
   return key;
 }
 
-function macOver({ cmac }: Binding, macKey: Uint8Array, headerText: string, field: Uint8Array): Buffer {
+/** The MAC of a block: over its header, optional blocks included, and its clear key field. */
+export function keyBlockMac(
+  version: KeyBlockVersion,
+  macKey: Uint8Array,
+  headerText: string,
+  field: Uint8Array,
+): Buffer {
   const message = Buffer.concat([Buffer.from(headerText, 'latin1'), field]);
-  const mac = cmac(macKey, message);
+  const mac = BINDINGS[version].cmac(macKey, message);
   message.fill(0);
   return mac;
-}
-
-function hexOf(value: Buffer): string;
-function hexOf(value: number, digits: number): string;
-function hexOf(value: Buffer | number, digits = 0): string {
-  const text = typeof value === 'number' ? value.toString(16).padStart(digits, '0') : value.toString('hex');
-  return text.toUpperCase();
 }

@@ -1,9 +1,9 @@
-/** The check digit that belongs behind these digits (ISO/IEC 7812-1, annex B). */
+/** The check digit to append to these digits (ISO/IEC 7812-1, annex B). */
 export function luhnDigit(body: string): string {
   return String((10 - (luhnSum(`${body}0`) % 10)) % 10);
 }
 
-/** Whether a number's last digit is its check digit. */
+/** Whether the last digit of a number is its check digit. */
 export function hasLuhnDigit(number: string): boolean {
   return luhnSum(number) % 10 === 0;
 }

@@ -5,44 +5,58 @@ import { randomBytesPooled } from './random.ts';
 import { tdesCipher, tdesDecipher } from './tdes.ts';
 
 /*
- * PIN blocks of ISO 9564-1:2017: the compact formats 0, 1 and 3 (9.3) of 8 bytes under TDES, and the extended format 4 (9.4)
- * of 16 bytes under AES. PINs and PANs are ASCII digits in Buffers, since Buffers can be wiped. A PIN has 4 to 12 digits (8.1).
+ * PIN blocks of ISO 9564-1:2017: the compact formats 0, 1 and 3 (9.3), 8 bytes under TDES, and the
+ * extended format 4 (9.4), 16 bytes under AES. PINs and PANs are ASCII digits in Buffers, since
+ * Buffers can be wiped. A PIN has 4 to 12 digits (8.1).
  *
- * Decoding is strict: control nibble, length, every digit and every fill nibble. What a format lets be seen of a wrong PAN is seen.
+ * Decoding is strict. It checks the control nibble, the length, every digit and every fill nibble,
+ * so it detects a wrong PAN as far as the format allows.
  */
 
 export type PinBlockFormat = 0 | 1 | 3 | 4;
 
 export type PinBlockFault = 'block length' | 'control' | 'PIN length' | 'PIN digit' | 'fill' | 'PAN' | 'key';
 
-/** The block, the PIN, the PAN or the key is not what the format wants. Says what kind of fault, and nothing of a value. */
+/** The block, the PIN, the PAN or the key does not fit the format. Tells the fault and no value. */
 export class PinBlockError extends Error {
   override readonly name = 'PinBlockError';
   readonly fault: PinBlockFault;
   constructor(fault: PinBlockFault) {
-    super(`no PIN block of this format: ${fault}`);
+    super(`PIN block does not have this format: ${fault}`);
     this.fault = fault;
   }
 }
 
-/** A zone PIN key: what PIN blocks travel under. */
+/** A zone PIN key (ZPK). PIN blocks travel under it. */
 export interface PinKey {
   algorithm: KeyAlgorithm;
   key: KeyObject;
 }
 
-const SHORTEST_PIN = 4;
-const LONGEST_PIN = 12;
+const MIN_PIN_DIGITS = 4;
+const MAX_PIN_DIGITS = 12;
+const MAX_PAN_DIGITS = 19;
+/** Format 4 fills a shorter PAN up to this length. */
+const PAN_FIELD_DIGITS = 12;
 const COMPACT_BYTES = 8;
 const EXTENDED_BYTES = 16;
 const FILL_F = 0xf;
 const FILL_A = 0xa;
 
-/** Makes a clear block and enciphers it. Formats 0, 1 and 3 take a TDES key, format 4 an AES key; every other pairing is refused. */
-export function encipherPinBlock({ algorithm, key }: PinKey, format: PinBlockFormat, pin: Uint8Array, pan: Uint8Array): Buffer {
+/**
+ * Makes a clear block and enciphers it. Formats 0, 1 and 3 take a TDES key, format 4 takes an AES
+ * key. Throws PinBlockError for every other pairing, and for a PIN or PAN of another form.
+ */
+export function encipherPinBlock(
+  { algorithm, key }: PinKey,
+  format: PinBlockFormat,
+  pin: Uint8Array,
+  pan: Uint8Array,
+): Buffer {
   requirePairing(algorithm, format);
   if (format === 4) return encipherPinBlock4(key, pin, pan);
-  const clear = format === 0 ? encodePinBlock0(pin, pan) : format === 1 ? encodePinBlock1(pin) : encodePinBlock3(pin, pan);
+  const clear =
+    format === 0 ? encodePinBlock0(pin, pan) : format === 1 ? encodePinBlock1(pin) : encodePinBlock3(pin, pan);
   try {
     return tdesCipher(key).update(clear);
   } finally {
@@ -50,27 +64,40 @@ export function encipherPinBlock({ algorithm, key }: PinKey, format: PinBlockFor
   }
 }
 
-/** Deciphers a block and gives its PIN, which the caller wipes. Throws `PinBlockError` for whatever is no block of that format over that PAN. */
-export function decipherPinBlock({ algorithm, key }: PinKey, format: PinBlockFormat, block: Uint8Array, pan: Uint8Array): Buffer {
+/**
+ * Deciphers a block and returns its PIN, which the caller wipes. Throws PinBlockError unless it is
+ * a block of that format over that PAN.
+ */
+export function decipherPinBlock(
+  { algorithm, key }: PinKey,
+  format: PinBlockFormat,
+  block: Uint8Array,
+  pan: Uint8Array,
+): Buffer {
   requirePairing(algorithm, format);
   if (format === 4) return decipherPinBlock4(key, block, pan);
   if (block.length !== COMPACT_BYTES) throw new PinBlockError('block length');
   const clear = tdesDecipher(key).update(block);
   try {
-    return format === 0 ? decodePinBlock0(clear, pan) : format === 1 ? decodePinBlock1(clear) : decodePinBlock3(clear, pan);
+    return format === 0
+      ? decodePinBlock0(clear, pan)
+      : format === 1
+        ? decodePinBlock1(clear)
+        : decodePinBlock3(clear, pan);
   } finally {
     clear.fill(0);
   }
 }
 
 function requirePairing(algorithm: KeyAlgorithm, format: PinBlockFormat): void {
-  const wanted = format === 4 ? 'AES' : 'TDES';
-  if (!algorithm.startsWith(wanted)) throw new PinBlockError('key');
+  const cipher = format === 4 ? 'AES' : 'TDES';
+  if (!algorithm.startsWith(cipher)) throw new PinBlockError('key');
 }
 
 /**
- * Format 0 (9.3.2): PIN field `0 L P P P P p p p p p p p p F F` (nibbles; L = PIN length, p = digit or F) XOR
- * PAN field `0 0 0 0 A1 .. A12`, the 12 rightmost digits of the PAN without its check digit.
+ * Format 0 (9.3.2): PIN field XOR PAN field, in nibbles.
+ * PIN field: `0 L P P P P p p p p p p p p F F`, L = PIN length, P = digit, p = digit or F.
+ * PAN field: `0 0 0 0 A1 .. A12`, the 12 rightmost digits of the PAN without its check digit.
  */
 export function encodePinBlock0(pin: Uint8Array, pan: Uint8Array): Buffer {
   return overPan(
@@ -84,8 +111,9 @@ export function decodePinBlock0(block: Uint8Array, pan: Uint8Array): Buffer {
 }
 
 /**
- * Format 1 (9.3.3): `1 L P P P P r r ... r`, r = random or unique nibble; over no PAN, so it can be moved to another card.
- * @param fill the nibbles behind the PIN, one a byte; random if absent
+ * Format 1 (9.3.3): `1 L P P P P r r ... r`, r = further digit, or random or unique nibble. The
+ * block contains no PAN, so it can be moved to another card.
+ * @param fill the nibbles after the PIN, one in each byte; random if absent
  */
 export function encodePinBlock1(pin: Uint8Array, fill?: Uint8Array): Buffer {
   return pinField(COMPACT_BYTES, 1, pin, (i) => fill?.[i] ?? randomInt(16));
@@ -97,8 +125,9 @@ export function decodePinBlock1(block: Uint8Array): Buffer {
 }
 
 /**
- * Format 3 (9.3.5): as format 0 with control nibble 3 and fill of random nibbles from A to F, so that equal PINs of one card differ.
- * @param fill the nibbles behind the PIN, one a byte; random if absent
+ * Format 3 (9.3.5): like format 0, with control nibble 3 and random fill nibbles from A to F, so
+ * that two blocks of the same PIN and card differ.
+ * @param fill the nibbles after the PIN, one in each byte; random if absent
  */
 export function encodePinBlock3(pin: Uint8Array, pan: Uint8Array, fill?: Uint8Array): Buffer {
   return overPan(
@@ -112,9 +141,10 @@ export function decodePinBlock3(block: Uint8Array, pan: Uint8Array): Buffer {
 }
 
 /**
- * Format 4 (9.4.2), AES. PIN field of 16 bytes: `4 L P P P P p p p p p p p p A A` (p = digit or A), then 8 random bytes.
- * Enciphered, XORed with the PAN field, enciphered again under the same key.
- * @param random the 8 bytes behind the PIN; random if absent
+ * Format 4 (9.4.2), AES. PIN field of 16 bytes: `4 L P P P P p p p p p p p p A A` in nibbles
+ * (L = PIN length, P = digit, p = digit or A), then 8 random bytes. The field is enciphered, XORed
+ * with the PAN field, and enciphered again under the same key.
+ * @param random the last 8 bytes; random if absent
  */
 export function encipherPinBlock4(key: KeyObject, pin: Uint8Array, pan: Uint8Array, random?: Uint8Array): Buffer {
   const field = encodePinField4(pin, random);
@@ -141,7 +171,7 @@ export function decipherPinBlock4(key: KeyObject, block: Uint8Array, pan: Uint8A
   }
 }
 
-/** The PIN field of format 4 alone, clear. */
+/** The clear PIN field of format 4, before it is enciphered. */
 export function encodePinField4(pin: Uint8Array, random: Uint8Array = randomBytesPooled(EXTENDED_BYTES / 2)): Buffer {
   const field = pinField(EXTENDED_BYTES, 4, pin, () => FILL_A);
   field.set(random, EXTENDED_BYTES / 2);
@@ -154,22 +184,26 @@ export function decodePinField4(field: Uint8Array): Buffer {
 }
 
 /**
- * The PAN field of format 4: nibble M = PAN length - 12 (0 for 12 and fewer), then the PAN of 1 to 19 digits with its check digit,
- * zero-filled on the left to 12 digits and on the right to 16 bytes.
+ * The PAN field of format 4: nibble M = PAN length - 12 (0 for 12 digits and fewer), then the PAN
+ * of 1 to 19 digits with its check digit. The PAN is filled with zeros on the left to 12 digits,
+ * the field on the right to 16 bytes.
  */
 export function encodePanField4(pan: Uint8Array): Buffer {
   requirePan(pan, 1);
-  const digits = Buffer.from(pan).toString('latin1').padStart(LONGEST_PIN, '0');
-  return Buffer.from(`${Math.max(0, pan.length - 12)}${digits}`.padEnd(2 * EXTENDED_BYTES, '0'), 'hex');
+  const digits = Buffer.from(pan).toString('latin1').padStart(PAN_FIELD_DIGITS, '0');
+  return Buffer.from(`${Math.max(0, pan.length - PAN_FIELD_DIGITS)}${digits}`.padEnd(2 * EXTENDED_BYTES, '0'), 'hex');
 }
 
 function ecbOf(key: KeyObject): string {
   return `aes-${(key.symmetricKeySize ?? 0) * 8}-ecb`;
 }
 
-/** Control nibble, length nibble, digits, and `fill(i)` for the i-th nibble behind them, in the first 8 bytes. */
+/**
+ * Makes a PIN field of `bytes` bytes. Its first 8 hold the control nibble, the length nibble, the
+ * digits, and `fill(i)` as the i-th nibble after the digits.
+ */
 function pinField(bytes: number, control: number, pin: Uint8Array, fill: (i: number) => number): Buffer {
-  if (pin.length < SHORTEST_PIN || pin.length > LONGEST_PIN) throw new PinBlockError('PIN length');
+  if (pin.length < MIN_PIN_DIGITS || pin.length > MAX_PIN_DIGITS) throw new PinBlockError('PIN length');
   for (const digit of pin) if (!isDigit(digit - 0x30)) throw new PinBlockError('PIN digit');
   const field = Buffer.alloc(bytes);
   field[0] = (control << 4) | pin.length;
@@ -180,11 +214,12 @@ function pinField(bytes: number, control: number, pin: Uint8Array, fill: (i: num
   return field;
 }
 
+/** Reads the PIN of the first 8 bytes of a field. Throws PinBlockError unless every nibble fits. */
 function readPinField(field: Uint8Array, control: number, isFill: (nibble: number) => boolean): Buffer {
   const first = field[0] as number;
   const length = first & 0xf;
   if (first >> 4 !== control) throw new PinBlockError('control');
-  if (length < SHORTEST_PIN || length > LONGEST_PIN) throw new PinBlockError('PIN length');
+  if (length < MIN_PIN_DIGITS || length > MAX_PIN_DIGITS) throw new PinBlockError('PIN length');
   const pin = Buffer.alloc(length);
   for (let i = 0; i < 2 * COMPACT_BYTES - 2; i++) {
     const byte = field[1 + (i >> 1)] as number;
@@ -221,8 +256,9 @@ function compactPanField(pan: Uint8Array): Buffer {
   return Buffer.from(`0000${Buffer.from(pan.subarray(-13, -1)).toString('latin1')}`, 'hex');
 }
 
-function requirePan(pan: Uint8Array, shortest: number): void {
-  if (pan.length < shortest || pan.length > 19 || !pan.every((digit) => isDigit(digit - 0x30))) throw new PinBlockError('PAN');
+function requirePan(pan: Uint8Array, minDigits: number): void {
+  if (pan.length < minDigits || pan.length > MAX_PAN_DIGITS || !pan.every((digit) => isDigit(digit - 0x30)))
+    throw new PinBlockError('PAN');
 }
 
 function isDigit(value: number): boolean {

@@ -5,8 +5,9 @@ const pool = Buffer.alloc(POOL_BYTES);
 let used = POOL_BYTES;
 
 /**
- * `size` random bytes (at most 64) from the system's generator, drawn in pages of 4 KiB: a draw of 16 bytes
- * alone costs as much as the whole rest of a PIN's cryptography. Bytes are wiped from the pool as they go out.
+ * Returns `size` random bytes (1 to 64) from the system's generator. Draws them in pools of 4 KiB,
+ * since drawing 16 bytes alone costs as much as all other cryptography of a PIN set.
+ * Wipes from the pool the bytes that it returns.
  */
 export function randomBytesPooled(size: number): Buffer {
   if (!Number.isInteger(size) || size < 1 || size > 64) throw new RangeError('size must be 1 to 64 bytes');

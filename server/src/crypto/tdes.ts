@@ -1,8 +1,9 @@
 import { type Cipher, createCipheriv, createDecipheriv, type Decipher, type KeyObject } from 'node:crypto';
 
 /*
- * TDEA in EDE form (ISO/IEC 18033-3, 4.2): 16 bytes K1 ‖ K2 with K3 = K1, or 24 bytes. No padding. Parity bits are not looked at,
- * and halves may be equal: such keys are in use, and the card networks' own examples have them.
+ * TDEA in EDE form (ISO/IEC 18033-3, 4.2). A key has 16 bytes K1 ‖ K2, with K3 = K1, or 24 bytes.
+ * ECB without an IV, CBC with one. No padding. Parity bits are not checked and halves may be equal:
+ * such keys are in use, and the examples of the card networks have them.
  */
 
 export function tdesCipher(key: Uint8Array | KeyObject, iv: Uint8Array | null = null): Cipher {

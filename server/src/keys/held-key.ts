@@ -2,8 +2,9 @@ import { createHmac, type KeyObject } from 'node:crypto';
 import { openGcm, sealGcm } from '../crypto/aes-gcm.ts';
 
 /**
- * A key that is used where it is and never shown: in this process, or in an HSM (pkcs11.ts). What an HSM may hold is only
- * ever used through this; the promises are the HSM's.
+ * A key that is used in place and never shown: in this process, or in an HSM (pkcs11.ts).
+ * The keys that an HSM may hold are used only through this. It returns promises because an
+ * HSM does.
  */
 export interface HeldKey {
   /** AES-256-GCM, bound to the identity. */

@@ -1,93 +1,63 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import type { Handle, PKCS11 } from 'pkcs11js';
-import type { HsmAnswer, HsmRequest, HsmWorkerData } from './pkcs11.ts';
+import type { HsmAnswer, HsmGreeting, HsmRequest, HsmWorkerData } from './pkcs11-calls.ts';
+import { codeOf, connect, loadModule, p, TokenError } from './pkcs11-connect.ts';
 
 /*
- * The thread in which the PKCS#11 module lives (pkcs11.ts starts it). Several sessions work at once, each on one call, through the
- * thread pool: what an HSM over a network needs. Three, so that of the pool's four threads one stays free for files and log.
+ * The thread in which the PKCS#11 module runs; pkcs11-calls.ts starts it. Several sessions
+ * work at once, each on one call, through the thread pool: an HSM over a network needs
+ * that. The pool has four threads. Three sessions leave one thread free for files and the
+ * log.
  */
 const SESSIONS = 3;
 const RECONNECT_EVERY_MS = 500;
 const HMAC_BYTES = 32;
 const KEY_BYTES = 32;
+const NO_BYTES = Buffer.alloc(0);
 
 const port = parentPort as NonNullable<typeof parentPort>;
-const { module, token, pin, again } = workerData as HsmWorkerData;
+const config = workerData as HsmWorkerData;
 
-class TokenError extends Error {}
-
-const pkcs11js = await import('pkcs11js').then(
-  (loaded) => loaded.default,
-  () => undefined,
-);
-const p = pkcs11js as NonNullable<typeof pkcs11js>;
-
-/** What the platform needs of a token, by the standard's names. */
-const needed = ['CKM_GENERIC_SECRET_KEY_GEN', 'CKM_SHA256_HMAC'] as const;
+/** Return values after which no session is worth keeping (PKCS#11 v2.40, 5.1). */
+const GONE = [
+  'CKR_DEVICE_ERROR',
+  'CKR_DEVICE_MEMORY',
+  'CKR_DEVICE_REMOVED',
+  'CKR_TOKEN_NOT_PRESENT',
+  'CKR_SESSION_CLOSED',
+  'CKR_SESSION_HANDLE_INVALID',
+  'CKR_CRYPTOKI_NOT_INITIALIZED',
+  'CKR_USER_NOT_LOGGED_IN',
+  'CKR_KEY_HANDLE_INVALID',
+  'CKR_OBJECT_HANDLE_INVALID',
+  'CKR_SLOT_ID_INVALID',
+  'CKR_HOST_MEMORY',
+] as const;
 
 let cryptoki: PKCS11 | undefined;
-let slot: Handle | undefined;
-/** Free sessions; empty while the token is away. */
+/** Free sessions; none while the token is unavailable. */
 let sessions: Handle[] = [];
 let connected = false;
-let triedAt = 0;
+let triedAtMs = 0; // performance.now()
 let running = 0;
+/** Keys by their labels. */
 const keys = new Map<string, Handle>();
 const queue: HsmRequest[] = [];
 
-/** Loads the module, finds the token, logs in. Throws with what is missing, all of it. */
-function connect(): string {
-  if (pkcs11js === undefined)
-    throw new TokenError('PKCS#11 needs the optional package pkcs11js, which was not built at the install (it wants a C++ compiler)');
-  if (cryptoki === undefined) {
-    const loaded = new p.PKCS11();
-    try {
-      loaded.load(module);
-    } catch {
-      throw new TokenError(`the PKCS#11 module ${module} cannot be loaded`);
-    }
-    cryptoki = loaded;
-  }
-  const c = cryptoki;
-  try {
-    c.C_Initialize({ flags: p.CKF_OS_LOCKING_OK }); // without it parallel calls corrupt the heap
-  } catch (error) {
-    // The module is the process's: a worker that died has left it open, with sessions that nobody has any more.
-    if (!again || codeOf(error) !== p.CKR_CRYPTOKI_ALREADY_INITIALIZED) throw error;
-    c.C_Finalize();
-    c.C_Initialize({ flags: p.CKF_OS_LOCKING_OK });
-  }
-  const slots = c.C_GetSlotList(true);
-  const known = slots.map((handle) => ({ handle, label: c.C_GetTokenInfo(handle).label.trim(), number: numberOf(handle) }));
-  const found = known.find(({ label, number }) => (typeof token === 'number' ? number === token : label === token));
-  if (found === undefined)
-    throw new TokenError(
-      `the PKCS#11 module ${module} has no token ${typeof token === 'number' ? `in slot ${token}` : `"${token}"`}; it has: ${known.map(({ label, number }) => `"${label}" in slot ${number}`).join(', ') || 'none'}`,
-    );
-  slot = found.handle;
-  const offered = new Set(c.C_GetMechanismList(slot));
-  const missing = needed.filter((name) => !offered.has(p[name]));
-  if (missing.length > 0) throw new TokenError(`the token "${found.label}" lacks what the platform needs: ${missing.join(', ')}`);
-  const opened = Array.from({ length: SESSIONS }, () => c.C_OpenSession(slot as Handle, p.CKF_SERIAL_SESSION | p.CKF_RW_SESSION));
-  try {
-    c.C_Login(opened[0] as Handle, p.CKU_USER, pin);
-  } catch (error) {
-    if (codeOf(error) === p.CKR_PIN_INCORRECT) throw new TokenError(`the token "${found.label}" refuses the PIN`);
-    if (codeOf(error) !== p.CKR_USER_ALREADY_LOGGED_IN) throw error;
-  }
+/** Opens the token. Returns what it says of itself. */
+function open(): string {
+  cryptoki ??= loadModule(config.module);
+  const opened = connect(cryptoki, config, SESSIONS);
   keys.clear();
-  sessions = opened;
+  sessions = opened.sessions;
   connected = true;
-  const { manufacturerID, model, serialNumber } = c.C_GetTokenInfo(slot);
-  return `token "${found.label}" (${[manufacturerID, model, serialNumber].map((text) => text.trim()).join(', ')}), mechanisms: ${needed.join(', ')}`;
+  return opened.report;
 }
 
-/** A slot's handle is its number, as the module spells it: bytes in the machine's order. */
-function numberOf(handle: Handle): number {
-  return Number(handle.readBigUInt64LE());
-}
-
-/** Only a new C_Initialize brings a token back whose connection was lost: sessions opened on the old one stay broken. */
+/**
+ * Sessions of a lost connection stay broken. Only C_Finalize and a new C_Initialize bring
+ * the token back.
+ */
 function disconnect(): void {
   connected = false;
   sessions = [];
@@ -95,78 +65,62 @@ function disconnect(): void {
   try {
     cryptoki?.C_Finalize();
   } catch {
-    // What is gone cannot be closed.
+    // The module may have lost the token already.
   }
 }
 
-/** Return values after which no session is worth keeping (PKCS#11 v2.40, 5.1). */
 function isGone(error: unknown): boolean {
-  const gone = [
-    'CKR_DEVICE_ERROR',
-    'CKR_DEVICE_MEMORY',
-    'CKR_DEVICE_REMOVED',
-    'CKR_TOKEN_NOT_PRESENT',
-    'CKR_SESSION_CLOSED',
-    'CKR_SESSION_HANDLE_INVALID',
-    'CKR_CRYPTOKI_NOT_INITIALIZED',
-    'CKR_USER_NOT_LOGGED_IN',
-    'CKR_KEY_HANDLE_INVALID',
-    'CKR_OBJECT_HANDLE_INVALID',
-    'CKR_SLOT_ID_INVALID',
-    'CKR_HOST_MEMORY',
-  ] as const;
-  return gone.some((name) => p[name] === codeOf(error));
+  return GONE.some((name) => p[name] === codeOf(error));
 }
 
-function codeOf(error: unknown): number | undefined {
-  return (error as { code?: number } | undefined)?.code;
-}
-
-async function perform(c: PKCS11, session: Handle, request: HsmRequest): Promise<Uint8Array> {
-  const { op, label, data } = request;
-  const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+async function perform(c: PKCS11, session: Handle, { op, label, data }: HsmRequest): Promise<Uint8Array> {
   switch (op) {
     case 'mac': {
+      const message = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
       c.C_SignInit(session, { mechanism: p.CKM_SHA256_HMAC }, keyOf(c, session, label));
-      return c.C_SignAsync(session, bytes, Buffer.alloc(HMAC_BYTES));
+      return c.C_SignAsync(session, message, Buffer.alloc(HMAC_BYTES));
     }
-    case 'make': {
-      if (find(c, session, label) !== undefined) throw new TokenError(`the token has a key ${label} already`);
-      c.C_GenerateKey(session, { mechanism: p.CKM_GENERIC_SECRET_KEY_GEN }, [
-        { type: p.CKA_CLASS, value: p.CKO_SECRET_KEY },
-        { type: p.CKA_KEY_TYPE, value: p.CKK_GENERIC_SECRET },
-        { type: p.CKA_TOKEN, value: true },
-        { type: p.CKA_PRIVATE, value: true },
-        { type: p.CKA_SENSITIVE, value: true },
-        { type: p.CKA_EXTRACTABLE, value: false },
-        { type: p.CKA_LABEL, value: label },
-        { type: p.CKA_VALUE_LEN, value: KEY_BYTES },
-        { type: p.CKA_SIGN, value: true },
-      ]);
-      return Buffer.alloc(0);
-    }
+    case 'make':
+      makeKey(c, session, label);
+      return NO_BYTES;
     case 'destroy': {
-      // Looked for anew, since another process may have destroyed it. One that is absent is what was wanted.
+      // Searched again, since another process may have destroyed it. A key that is absent
+      // already is no fault.
       keys.delete(label);
-      const found = find(c, session, label);
+      const found = findKey(c, session, label);
       if (found !== undefined) c.C_DestroyObject(session, found);
-      return Buffer.alloc(0);
+      return NO_BYTES;
     }
     case 'close':
-      return Buffer.alloc(0);
+      return NO_BYTES;
   }
+}
+
+function makeKey(c: PKCS11, session: Handle, label: string): void {
+  if (findKey(c, session, label) !== undefined) throw new TokenError(`the token has a key ${label} already`);
+  c.C_GenerateKey(session, { mechanism: p.CKM_GENERIC_SECRET_KEY_GEN }, [
+    { type: p.CKA_CLASS, value: p.CKO_SECRET_KEY },
+    { type: p.CKA_KEY_TYPE, value: p.CKK_GENERIC_SECRET },
+    { type: p.CKA_TOKEN, value: true },
+    { type: p.CKA_PRIVATE, value: true },
+    { type: p.CKA_SENSITIVE, value: true },
+    { type: p.CKA_EXTRACTABLE, value: false },
+    { type: p.CKA_LABEL, value: label },
+    { type: p.CKA_VALUE_LEN, value: KEY_BYTES },
+    { type: p.CKA_SIGN, value: true },
+  ]);
 }
 
 function keyOf(c: PKCS11, session: Handle, label: string): Handle {
   const known = keys.get(label);
   if (known !== undefined) return known;
-  const found = find(c, session, label);
+  const found = findKey(c, session, label);
   if (found === undefined) throw new TokenError(`the token has no key ${label}`);
   keys.set(label, found);
   return found;
 }
 
-function find(c: PKCS11, session: Handle, label: string): Handle | undefined {
+function findKey(c: PKCS11, session: Handle, label: string): Handle | undefined {
   c.C_FindObjectsInit(session, [
     { type: p.CKA_CLASS, value: p.CKO_SECRET_KEY },
     { type: p.CKA_LABEL, value: label },
@@ -178,38 +132,47 @@ function find(c: PKCS11, session: Handle, label: string): Handle | undefined {
   }
 }
 
-/** Starts what waits, as far as sessions are free; while the token is away it answers that at once. */
+/**
+ * Starts queued calls while sessions are free. While the token is unavailable it refuses
+ * them at once.
+ */
 function work(): void {
   while (queue.length > 0) {
     if (!connected) {
-      // Calls that are still out on broken sessions end first: the module must not be closed under them.
+      // Calls on broken sessions must end first: the module must not be closed under them.
       if (running > 0) return;
-      if (performance.now() - triedAt >= RECONNECT_EVERY_MS) {
-        triedAt = performance.now();
-        try {
-          connect();
-        } catch {
-          disconnect();
-        }
-      }
-      if (!connected) {
-        for (const request of queue.splice(0)) {
-          request.data.fill(0);
-          answer({ id: request.id, fault: 'the HSM is away', gone: true });
-        }
-        return;
-      }
+      reconnect();
+    }
+    if (!connected) {
+      for (const request of queue.splice(0)) refuse(request, 'the HSM is away');
+      return;
     }
     const session = sessions.pop();
     if (session === undefined) return;
     const request = queue.shift() as HsmRequest;
-    // Nobody waits for it any more: it is wiped, and not run late.
+    // Its caller has given up: it is wiped, and not run late.
     if (Date.now() > request.deadlineMs) {
-      request.data.fill(0);
       sessions.push(session);
-      answer({ id: request.id, fault: 'the HSM does not answer', gone: true });
+      refuse(request, 'the HSM does not answer');
     } else void serve(session, request);
   }
+}
+
+/** Tries to connect, at most twice a second. */
+function reconnect(): void {
+  if (performance.now() - triedAtMs < RECONNECT_EVERY_MS) return;
+  triedAtMs = performance.now();
+  try {
+    open();
+  } catch {
+    disconnect();
+  }
+}
+
+/** Wipes a call that is not run, and answers that the token cannot be reached. */
+function refuse({ id, data }: HsmRequest, fault: string): void {
+  data.fill(0);
+  answer({ id, fault, gone: true });
 }
 
 async function serve(session: Handle, request: HsmRequest): Promise<void> {
@@ -220,9 +183,7 @@ async function serve(session: Handle, request: HsmRequest): Promise<void> {
   } catch (error) {
     const gone = isGone(error);
     if (gone) connected = false;
-    // The code's name and no more: what the module says may quote its input.
-    const fault = error instanceof TokenError ? error.message : `the HSM refused: ${error instanceof Error ? error.message : 'no reason'}`;
-    answer({ id: request.id, fault, gone });
+    answer({ id: request.id, fault: faultOf(error), gone });
   } finally {
     request.data.fill(0);
     running--;
@@ -232,14 +193,24 @@ async function serve(session: Handle, request: HsmRequest): Promise<void> {
   }
 }
 
+/** The name of the return value and no more: other texts of the module may quote its input. */
+function faultOf(error: unknown): string {
+  if (error instanceof TokenError) return error.message;
+  return `the HSM refused: ${error instanceof Error ? error.message : 'no reason'}`;
+}
+
 function answer(message: HsmAnswer): void {
   port.postMessage(message);
+}
+
+function greet(greeting: HsmGreeting): void {
+  port.postMessage(greeting);
 }
 
 port.on('message', (request: HsmRequest) => {
   if (request.op === 'close') {
     disconnect();
-    answer({ id: request.id, value: new Uint8Array() });
+    answer({ id: request.id, value: NO_BYTES });
     return;
   }
   queue.push(request);
@@ -247,9 +218,11 @@ port.on('message', (request: HsmRequest) => {
 });
 
 try {
-  port.postMessage({ report: connect() });
+  greet({ report: open() });
 } catch (error) {
   disconnect();
   const text = error instanceof Error ? error.message : String(error);
-  port.postMessage({ fault: error instanceof TokenError ? text : `the PKCS#11 module ${module} cannot be used: ${text}` });
+  greet({
+    fault: error instanceof TokenError ? text : `the PKCS#11 module ${config.module} cannot be used: ${text}`,
+  });
 }

@@ -1,6 +1,7 @@
 /*
- * What the platform uses of pkcs11js. Declared here, since the package is optional: where it was not built, the platform is built and
- * runs without it, and says so when an HSM is configured.
+ * The part of pkcs11js that the platform uses. It is declared here because the package is
+ * optional: where it was not built, the platform builds and runs without it, and says so
+ * when an HSM is configured.
  */
 declare module 'pkcs11js' {
   export type Handle = Buffer;
@@ -21,7 +22,7 @@ declare module 'pkcs11js' {
     C_GenerateKey(session: Handle, mechanism: Mechanism, template: Template): Handle;
     C_DestroyObject(session: Handle, object: Handle): void;
     C_FindObjectsInit(session: Handle, template: Template): void;
-    C_FindObjects(session: Handle, most: number): Handle[];
+    C_FindObjects(session: Handle, limit: number): Handle[];
     C_FindObjectsFinal(session: Handle): void;
   }
 

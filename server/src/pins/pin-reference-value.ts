@@ -1,22 +1,24 @@
 import { encodeFields } from '../crypto/encode.ts';
 import type { Keys } from '../keys/keys.ts';
 
-/** What a PIN reference value is over. */
-export interface PinSubject {
+/** Bytes of the salt: new random ones for every set, so that equal PINs have different reference values. */
+export const PIN_SALT_BYTES = 16;
+
+/** What a PIN reference value covers. */
+interface PinSubject {
   merchantId: number;
   cardNo: string;
   /** ASCII digits. */
   pan: Uint8Array;
-  /** 16 random bytes, new for every set: equal PINs look unlike. */
   salt: Uint8Array;
   /** ASCII digits. */
   pin: Uint8Array;
 }
 
 /**
- * PIN reference value: HMAC-SHA-256, all 32 bytes, under the PIN verify key of that version. It can check a PIN and
- * holds none; whoever may *use* the key finds a PIN in a million tries, whoever has the database alone finds nothing.
- * After ISO 9564-5:2025 (verification by HMAC). The encoding is length-prefixed, and wiped.
+ * The PIN reference value: HMAC-SHA-256, all 32 bytes, under the PIN verify key of that version, over length-prefixed
+ * fields. After ISO 9564-5:2025 (verification by HMAC). It can check a PIN and does not hold one. Whoever may use
+ * the key finds a PIN in a million tries; whoever has only the database finds nothing.
  */
 export async function pinReferenceValue(
   pinVerify: Keys['pinVerify'],

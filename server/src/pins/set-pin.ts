@@ -1,50 +1,93 @@
-import type { Origin } from '../auth/authenticate.ts';
-import type { Caller } from '../auth/callers.ts';
-import { requirePhysical } from '../cards/change-status.ts';
+import { JWE_CLOCK_SKEW_MS, JWE_LIFETIME_MS, type PinEnvelope } from '@pinward/contract/pin-envelope';
+import type { PinPolicy } from '@pinward/contract/pin-policies';
+import { isAcceptablePin, PIN_DIGITS } from '@pinward/contract/pin-rule';
+import { ApiError } from '../api-error.ts';
+import type { MerchantActor } from '../audit/actor.ts';
+import { requirePhysical } from '../cards/lock-card.ts';
 import { panIdentity } from '../cards/store.ts';
 import { randomBytesPooled } from '../crypto/random.ts';
-import { isDuplicate } from '../db/database.ts';
-import { ApiError } from '../errors.ts';
+import { isDuplicate } from '../db/errors.ts';
+import type { Caller } from '../merchants/caller.ts';
+import { throwIfLimited } from '../rate-limit.ts';
 import type { Services } from '../services.ts';
-import { judgePolicies } from './judge-policies.ts';
-import { JWE_CLOCK_SKEW_MS, JWE_LIFETIME_MS, openPinEnvelope, type PinEnvelope } from './pin-envelope.ts';
-import type { PinPolicy } from './pin-policies.ts';
-import { isAcceptablePin, PIN_DIGITS } from './pin-policy.ts';
-import { pinReferenceValue } from './pin-reference-value.ts';
+import { checkPolicies } from './check-policies.ts';
+import { openPinEnvelope } from './pin-envelope.ts';
+import { PIN_SALT_BYTES, pinReferenceValue } from './pin-reference-value.ts';
+import { type CardForPin, findCardForPin, writePin } from './store.ts';
 
 export interface SetPinRequest {
   cardNo: string;
   cardholderNo: string;
-  /** The enciphered PIN, as it came. */
+  /** The enciphered PIN, as it was sent. */
   pin: string;
   envelope: PinEnvelope;
-  /** The Timestamp header, as it came. */
+  /** The Timestamp header, as it was sent. */
   timestamp: string;
 }
 
-const SALT_BYTES = 16;
-
 /**
- * Sets the PIN of a physical card. Returns when PIN, audit record and event are stored durably, with the policies that warn.
- * Errors, in the order in which they are judged: 4001, 4017, 4005, 1009, 4016; and 4005 again if the card left
- * `Activated` before the write. The clear PIN exists in this function alone, as bytes, and is wiped before it ends.
+ * Sets the PIN of a physical card. Returns, once PIN, audit record and event are stored durably, the policies that
+ * warn. Errors, in the order of the checks: 4001, 4017, 4005, 1009, 4016; and 4005 again if the card left
+ * `Activated` before the write. The clear PIN exists only inside this call, as bytes, and is wiped before it ends.
  */
-export async function setPin(services: Services, caller: Caller, request: SetPinRequest, origin: Origin): Promise<PinPolicy[]> {
-  const { pins, keys, clock, limits } = services;
+export async function setPin(
+  services: Services,
+  caller: Caller,
+  request: SetPinRequest,
+  by: MerchantActor,
+): Promise<PinPolicy[]> {
+  const { db, clock, limits } = services;
   const { merchantId } = caller;
-  const { cardNo, cardholderNo } = request;
-  const card = await pins.findCard(merchantId, cardNo);
-  if (card === undefined || card.cardholderNo !== cardholderNo) throw new ApiError('cardMissing');
+  const { cardNo } = request;
+  const card = await findCardForPin(db, merchantId, cardNo);
+  if (card === undefined || card.cardholderNo !== request.cardholderNo) throw new ApiError('cardMissing');
   requirePhysical(card.cardType);
   if (card.status !== 'Activated') throw new ApiError('cardStatusUnfit');
   const now = clock();
-  const wait = limits.pinSetsPerCard.take(cardNo, now);
-  if (wait > 0) throw new ApiError('tooFrequent', { retryAfterSeconds: wait });
+  throwIfLimited(limits.pinSetsPerCard.take(cardNo, now));
 
-  const salt = randomBytesPooled(SALT_BYTES);
+  const { warnings, jti, ...reference } = await referencePin(services, caller, card, request, now);
+  const written = await writePin(db, {
+    merchantId,
+    cardNo,
+    ...reference,
+    envelope: request.envelope,
+    credentialId: caller.credentialId,
+    atMs: now,
+    ip: by.ip,
+    requestId: by.requestId,
+    tellMerchant: caller.callbackActions.has('Pin_set'),
+    jti,
+    jtiExpiresAtMs: now + JWE_LIFETIME_MS + JWE_CLOCK_SKEW_MS,
+    historyLength: caller.pinPolicies.has('history') ? caller.pinHistory : 0,
+  }).catch((error: unknown) => {
+    throw isDuplicate(error, 'used_jtis_pkey') ? new ApiError('pinRefused') : error;
+  });
+  if (!written) throw new ApiError('cardStatusUnfit');
+  return warnings;
+}
+
+interface ReferencedPin {
+  prv: Buffer;
+  salt: Buffer;
+  keyVersion: number;
+  warnings: PinPolicy[];
+  jti: string | undefined;
+}
+
+/** Opens the envelope, judges the PIN by rule and policies, and makes its reference value. Errors: 4016. */
+async function referencePin(
+  services: Services,
+  caller: Caller,
+  card: CardForPin,
+  request: SetPinRequest,
+  now: number,
+): Promise<ReferencedPin> {
+  const { keys } = services;
+  const { merchantId } = caller;
+  const { cardNo, cardholderNo } = request;
+  const salt = randomBytesPooled(PIN_SALT_BYTES);
   const keyVersion = keys.pinVerify.version;
-  let prv: Buffer;
-  let warnings: PinPolicy[];
   const { block, formFault, jti } = await openPinEnvelope(caller.apiSecret, keys.jwe, request, now);
   try {
     const acceptable = isAcceptablePin(block, caller.pinRuns);
@@ -53,35 +96,14 @@ export async function setPin(services: Services, caller: Caller, request: SetPin
     const pin = block.subarray(0, PIN_DIGITS);
     const pan = keys.pan.unwrap(card.panWrapped, panIdentity(cardNo));
     try {
-      warnings = caller.pinPolicies.size === 0 ? [] : await judgePolicies(services, caller, { cardNo, cardholderNo, pin, pan });
-      prv = await pinReferenceValue(keys.pinVerify, keyVersion, { merchantId, cardNo, pan, salt, pin });
+      const warnings =
+        caller.pinPolicies.size === 0 ? [] : await checkPolicies(services, caller, { cardNo, cardholderNo, pin, pan });
+      const prv = await pinReferenceValue(keys.pinVerify, keyVersion, { merchantId, cardNo, pan, salt, pin });
+      return { prv, salt, keyVersion, warnings, jti };
     } finally {
       pan.fill(0);
     }
   } finally {
     block.fill(0);
   }
-
-  const written = await pins
-    .write({
-      merchantId,
-      cardNo,
-      prv,
-      salt,
-      keyVersion,
-      envelope: request.envelope,
-      credentialId: caller.credentialId,
-      atMs: now,
-      ip: origin.ip,
-      requestId: origin.requestId,
-      tellMerchant: caller.callbackActions.has('Pin_set'),
-      jti,
-      jtiExpiresAtMs: now + JWE_LIFETIME_MS + JWE_CLOCK_SKEW_MS,
-      keep: caller.pinPolicies.has('history') ? caller.pinHistory : 0,
-    })
-    .catch((error: unknown) => {
-      throw isDuplicate(error, 'used_jtis_pkey') ? new ApiError('pinRefused') : error;
-    });
-  if (!written) throw new ApiError('cardStatusUnfit');
-  return warnings;
 }

@@ -1,16 +1,25 @@
-import type { CardType } from '../cards/store.ts';
-import type { Queryable } from '../db/database.ts';
-import type { Page } from '../http/list-query.ts';
+import type { CardType } from '@pinward/contract/vocabulary';
+import type { Page } from '../db/page.ts';
+import type { Queryable } from '../db/queryable.ts';
+import { fromMs } from '../db/sql-time.ts';
 
-/** Amounts in the BIN's currency, as decimal text. They are of the money side: told, and not acted upon. */
-interface Limits {
+/**
+ * Amounts in the BIN's currency, as decimal text. Pinward moves no money: it shows them and does
+ * not enforce them.
+ */
+export interface Limits {
   limit_balance: string;
   limit_week_balance: string;
   limit_atm_day_balance: string;
   limit_atm_month_balance: string;
 }
 
-export const NO_LIMITS: Limits = { limit_balance: '0', limit_week_balance: '0', limit_atm_day_balance: '0', limit_atm_month_balance: '0' };
+export const NO_LIMITS: Limits = {
+  limit_balance: '0',
+  limit_week_balance: '0',
+  limit_atm_day_balance: '0',
+  limit_atm_month_balance: '0',
+};
 
 export interface CardBin {
   cardBinNo: string;
@@ -23,14 +32,13 @@ export interface CardBin {
   limits: Limits;
 }
 
-type BinTuple = [string, string, number, string, boolean, boolean, string[], Limits];
-const BIN_COLUMNS = 'b.card_bin_no, b.bin, b.pan_digits, b.organization, b.support_physical, b.support_virtual, b.currencies, b.limits';
+const BIN_COLUMNS = `b.card_bin_no as "cardBinNo", b.bin, b.pan_digits as "panDigits", b.organization,
+            b.support_physical as "supportPhysical", b.support_virtual as "supportVirtual", b.currencies, b.limits`;
 
-function binOf([cardBinNo, bin, panDigits, organization, supportPhysical, supportVirtual, currencies, limits]: BinTuple): CardBin {
-  return { cardBinNo, bin, panDigits, organization, supportPhysical, supportVirtual, currencies, limits };
-}
-
-/** What a merchant may apply under: the enabled BINs of the issuers that it is bound to. */
+/**
+ * SQL: whether BIN `b` is offered to merchant `$1`. It must be enabled, and so must its issuer,
+ * which must be bound to the merchant.
+ */
 const OFFERED = `b.status = 'Enabled' and exists (
   select from issuer_merchants m join issuers i using (issuer_id)
    where m.issuer_id = b.issuer_id and m.merchant_id = $1 and i.status = 'Enabled')`;
@@ -44,51 +52,81 @@ export interface Offer {
   cardTypes: CardType[];
 }
 
-/** An enabled product of an issuer that the merchant is bound to. */
+interface OfferRow {
+  cardBinNo: string;
+  packageNo: string | null;
+  organization: string;
+  cardName: string;
+  supportPhysical: boolean;
+  supportVirtual: boolean;
+}
+
+/** Finds a product that is offered to the merchant. */
 export async function findOffer(
   db: Queryable,
   merchantId: number,
   product: { cardBinNo: string } | { packageNo: string },
 ): Promise<Offer | undefined> {
-  const byBin = 'cardBinNo' in product;
-  const [row] = await db.query<[string, string | null, string, string, CardType[]]>(
-    byBin ? 'find-offered-bin' : 'find-offered-package',
-    `select b.card_bin_no, ${byBin ? "null, b.organization, ''" : 'p.package_no, b.organization, p.en_name'},
-            array_remove(array[case when b.support_physical ${byBin ? '' : "and p.card_type = 'Physical'"} then 'Physical' end,
-                               case when b.support_virtual ${byBin ? '' : "and p.card_type = 'Virtual'"} then 'Virtual' end], null)
-       from card_bins b ${byBin ? '' : "join card_packages p on p.card_bin_no = b.card_bin_no and p.status = 'Enabled'"}
-      where ${OFFERED} and ${byBin ? 'b.card_bin_no' : 'p.package_no'} = $2`,
-    [merchantId, byBin ? product.cardBinNo : product.packageNo],
-  );
+  const [row] =
+    'cardBinNo' in product
+      ? await db.query<OfferRow>(
+          'find-offered-bin',
+          `select b.card_bin_no as "cardBinNo", null as "packageNo", b.organization, '' as "cardName",
+                  b.support_physical as "supportPhysical", b.support_virtual as "supportVirtual"
+             from card_bins b where ${OFFERED} and b.card_bin_no = $2`,
+          [merchantId, product.cardBinNo],
+        )
+      : await db.query<OfferRow>(
+          'find-offered-package',
+          `select b.card_bin_no as "cardBinNo", p.package_no as "packageNo", b.organization, p.en_name as "cardName",
+                  b.support_physical and p.card_type = 'Physical' as "supportPhysical",
+                  b.support_virtual and p.card_type = 'Virtual' as "supportVirtual"
+             from card_bins b join card_packages p on p.card_bin_no = b.card_bin_no and p.status = 'Enabled'
+            where ${OFFERED} and p.package_no = $2`,
+          [merchantId, product.packageNo],
+        );
   if (row === undefined) return undefined;
-  const [cardBinNo, packageNo, organization, cardName, cardTypes] = row;
-  return { cardBinNo, packageNo: packageNo ?? undefined, organization, cardName, cardTypes };
+  const { supportPhysical, supportVirtual, packageNo, ...offer } = row;
+  const cardTypes: CardType[] = [];
+  if (supportPhysical) cardTypes.push('Physical');
+  if (supportVirtual) cardTypes.push('Virtual');
+  return { ...offer, packageNo: packageNo ?? undefined, cardTypes };
 }
 
-export async function listBins(db: Queryable, merchantId: number, cardBinNo: string | undefined, page: Page): Promise<CardBin[]> {
-  const rows = await db.query<BinTuple>(
+export async function listBins(
+  db: Queryable,
+  merchantId: number,
+  cardBinNo: string | undefined,
+  page: Page,
+): Promise<CardBin[]> {
+  return db.query(
     'list-bins',
     `select ${BIN_COLUMNS} from card_bins b where ${OFFERED} and ($2::text is null or b.card_bin_no = $2)
       order by b.card_bin_no offset $3 limit $4`,
     [merchantId, cardBinNo, page.offset, page.size],
   );
-  return rows.map(binOf);
 }
 
-/** Any BIN, for who issues under it. */
+/** Finds any BIN, offered or not. For issuers. */
 export async function findBin(db: Queryable, cardBinNo: string): Promise<CardBin | undefined> {
-  const [row] = await db.query<BinTuple>('find-bin', `select ${BIN_COLUMNS} from card_bins b where b.card_bin_no = $1`, [cardBinNo]);
-  return row && binOf(row);
+  const [row] = await db.query<CardBin>('find-bin', `select ${BIN_COLUMNS} from card_bins b where b.card_bin_no = $1`, [
+    cardBinNo,
+  ]);
+  return row;
 }
 
-/** The BIN of an issuer's under which a PAN lies; the longest, where one begins with another. Chosen here: no statement carries a PAN in clear. */
+/**
+ * Finds the issuer's BIN of a PAN. If one BIN begins with another, the longest counts. The match
+ * is made here and not in SQL, so that no statement carries a clear PAN.
+ */
 export async function findBinOfPan(db: Queryable, issuerId: number, pan: string): Promise<CardBin | undefined> {
-  const rows = await db.query<BinTuple>(
+  const bins = await db.query<CardBin>(
     'find-bins-by-length',
-    `select ${BIN_COLUMNS} from card_bins b where b.issuer_id = $1 and b.pan_digits = $2 order by length(b.bin) desc, b.card_bin_no`,
+    `select ${BIN_COLUMNS} from card_bins b where b.issuer_id = $1 and b.pan_digits = $2
+      order by length(b.bin) desc, b.card_bin_no`,
     [issuerId, pan.length],
   );
-  return rows.map(binOf).find(({ bin }) => pan.startsWith(bin));
+  return bins.find(({ bin }) => pan.startsWith(bin));
 }
 
 export interface CardPackage {
@@ -101,12 +139,13 @@ export interface CardPackage {
   enTags: string[];
   cnTags: string[];
   limits: Limits;
-  /** In wire form: told, and not acted upon. */
+  /** In wire names. Pinward shows it and charges nothing. */
   feeDetail: object;
-  bin: CardBin;
+  /** Its BIN's number. */
+  cardBinNo: string;
+  bin: string;
+  organization: string;
 }
-
-type PackageTuple = [string, CardType, string, string, string, string, string[], string[], Limits, object, ...BinTuple];
 
 export async function listPackages(
   db: Queryable,
@@ -114,47 +153,41 @@ export async function listPackages(
   filter: { packageNo: string | undefined; cardType: string | undefined },
   page: Page,
 ): Promise<CardPackage[]> {
-  const rows = await db.query<PackageTuple>(
+  return db.query(
     'list-packages',
-    `select p.package_no, p.card_type, p.en_name, p.cn_name, p.en_desc, p.cn_desc, p.en_tags, p.cn_tags, p.limits, p.fee_detail, ${BIN_COLUMNS}
+    `select p.package_no as "packageNo", p.card_type as "cardType", p.en_name as "enName", p.cn_name as "cnName",
+            p.en_desc as "enDesc", p.cn_desc as "cnDesc", p.en_tags as "enTags", p.cn_tags as "cnTags", p.limits,
+            p.fee_detail as "feeDetail", b.card_bin_no as "cardBinNo", b.bin, b.organization
        from card_packages p join card_bins b using (card_bin_no)
-      where p.status = 'Enabled' and ${OFFERED} and ($2::text is null or p.package_no = $2) and ($3::text is null or p.card_type = $3)
+      where p.status = 'Enabled' and ${OFFERED}
+        and ($2::text is null or p.package_no = $2) and ($3::text is null or p.card_type = $3)
       order by p.package_no offset $4 limit $5`,
     [merchantId, filter.packageNo, filter.cardType, page.offset, page.size],
   );
-  return rows.map(([packageNo, cardType, enName, cnName, enDesc, cnDesc, enTags, cnTags, limits, feeDetail, ...bin]) => ({
-    packageNo,
-    cardType,
-    enName,
-    cnName,
-    enDesc,
-    cnDesc,
-    enTags,
-    cnTags,
-    limits,
-    feeDetail,
-    bin: binOf(bin),
-  }));
 }
 
-/** Another issuer with a BIN that begins as this one does, or the other way round; nobody makes one until the transaction ends. */
+/**
+ * Locks the table: until the transaction ends, nobody else creates a BIN. Returns another issuer
+ * with a BIN that overlaps with `bin`, if there is one. BINs overlap if one begins with the other.
+ */
 export async function lockBins(tx: Queryable, issuerNo: string, bin: string): Promise<string | undefined> {
   await tx.query('lock-bins', 'lock table card_bins in share row exclusive mode');
-  const [row] = await tx.query<[string]>(
+  const [row] = await tx.query<{ issuerNo: string }>(
     'find-overlapping-bin',
-    `select issuer_no from card_bins b join issuers using (issuer_id)
+    `select issuer_no as "issuerNo" from card_bins b join issuers using (issuer_id)
       where issuer_no <> $1 and (starts_with(b.bin, $2) or starts_with($2, b.bin)) limit 1`,
     [issuerNo, bin],
   );
-  return row?.[0];
+  return row?.issuerNo;
 }
 
-/** Stores a BIN of an issuer's; false if there is no such issuer. */
+/** Stores a BIN. Returns false if there is no such issuer. */
 export async function insertBin(tx: Queryable, issuerNo: string, bin: CardBin, atMs: number): Promise<boolean> {
   const rows = await tx.query(
     'insert-bin',
-    `insert into card_bins (card_bin_no, issuer_id, bin, pan_digits, organization, support_physical, support_virtual, currencies, limits, created_at)
-     select $2, issuer_id, $3, $4, $5, $6, $7, $8, $9, to_timestamp($10::bigint / 1000.0) from issuers where issuer_no = $1 returning 1`,
+    `insert into card_bins (card_bin_no, issuer_id, bin, pan_digits, organization, support_physical, support_virtual,
+                            currencies, limits, created_at)
+     select $2, issuer_id, $3, $4, $5, $6, $7, $8, $9, ${fromMs('$10')} from issuers where issuer_no = $1 returning 1`,
     [
       issuerNo,
       bin.cardBinNo,
@@ -171,51 +204,87 @@ export async function insertBin(tx: Queryable, issuerNo: string, bin: CardBin, a
   return rows.length > 0;
 }
 
-/** Stores a package of a BIN's; false if there is no such BIN. */
-export async function insertPackage(tx: Queryable, cardBinNo: string, one: Omit<CardPackage, 'bin'>, atMs: number): Promise<boolean> {
+export type NewPackage = Omit<CardPackage, 'bin' | 'organization'>;
+
+/** Stores a package. Returns false if there is no such BIN. */
+export async function insertPackage(tx: Queryable, given: NewPackage, atMs: number): Promise<boolean> {
   const rows = await tx.query(
     'insert-package',
-    `insert into card_packages (package_no, card_bin_no, card_type, en_name, cn_name, en_desc, cn_desc, en_tags, cn_tags, limits, fee_detail, created_at)
-     select $2, card_bin_no, $3, $4, $5, $6, $7, $8, $9, $10, $11, to_timestamp($12::bigint / 1000.0) from card_bins where card_bin_no = $1 returning 1`,
+    `insert into card_packages (package_no, card_bin_no, card_type, en_name, cn_name, en_desc, cn_desc, en_tags,
+                                cn_tags, limits, fee_detail, created_at)
+     select $2, card_bin_no, $3, $4, $5, $6, $7, $8, $9, $10, $11, ${fromMs('$12')}
+       from card_bins where card_bin_no = $1 returning 1`,
     [
-      cardBinNo,
-      one.packageNo,
-      one.cardType,
-      one.enName,
-      one.cnName,
-      one.enDesc,
-      one.cnDesc,
-      one.enTags,
-      one.cnTags,
-      one.limits,
-      one.feeDetail,
+      given.cardBinNo,
+      given.packageNo,
+      given.cardType,
+      given.enName,
+      given.cnName,
+      given.enDesc,
+      given.cnDesc,
+      given.enTags,
+      given.cnTags,
+      given.limits,
+      given.feeDetail,
       atMs,
     ],
   );
   return rows.length > 0;
 }
 
-/** Takes a BIN or package out of what is offered, or back in; false if there is none. Cards that were issued stay. */
-export async function setOffered(tx: Queryable, table: 'card_bins' | 'card_packages', no: string, offered: boolean): Promise<boolean> {
-  const key = table === 'card_bins' ? 'card_bin_no' : 'package_no';
-  const rows = await tx.query(`set-offered-${table}`, `update ${table} set status = $2 where ${key} = $1 returning 1`, [
-    no,
-    offered ? 'Enabled' : 'Disabled',
-  ]);
+export interface OfferChange {
+  product: 'bin' | 'package';
+  /** The product's number. */
+  number: string;
+  offered: boolean;
+}
+
+/**
+ * Starts or stops offering a product. Returns false if there is no such product. Cards that were
+ * issued stay.
+ */
+export async function storeOffered(tx: Queryable, { product, number, offered }: OfferChange): Promise<boolean> {
+  const [table, key] = product === 'bin' ? ['card_bins', 'card_bin_no'] : ['card_packages', 'package_no'];
+  const rows = await tx.query(
+    `store-offered-${product}`,
+    `update ${table} set status = $2 where ${key} = $1 returning 1`,
+    [number, offered ? 'Enabled' : 'Disabled'],
+  );
   return rows.length > 0;
 }
 
-export function listAllBins(
-  db: Queryable,
-): Promise<[no: string, issuerNo: string, bin: string, organization: string, types: string, status: string][]> {
+export interface BinListing {
+  cardBinNo: string;
+  issuerNo: string;
+  bin: string;
+  organization: string;
+  /** The card types, with blanks between them. */
+  types: string;
+  status: string;
+}
+
+export async function listAllBins(db: Queryable): Promise<BinListing[]> {
   return db.query(
     'list-all-bins',
-    `select card_bin_no, issuer_no, bin, organization,
-            concat_ws(' ', case when support_physical then 'Physical' end, case when support_virtual then 'Virtual' end), b.status
+    `select card_bin_no as "cardBinNo", issuer_no as "issuerNo", bin, organization, b.status,
+            concat_ws(' ', case when support_physical then 'Physical' end,
+                           case when support_virtual then 'Virtual' end) as types
        from card_bins b join issuers using (issuer_id) order by card_bin_no`,
   );
 }
 
-export function listAllPackages(db: Queryable): Promise<[no: string, cardBinNo: string, cardType: string, name: string, status: string][]> {
-  return db.query('list-all-packages', 'select package_no, card_bin_no, card_type, en_name, status from card_packages order by package_no');
+export interface PackageListing {
+  packageNo: string;
+  cardBinNo: string;
+  cardType: string;
+  name: string;
+  status: string;
+}
+
+export async function listAllPackages(db: Queryable): Promise<PackageListing[]> {
+  return db.query(
+    'list-all-packages',
+    `select package_no as "packageNo", card_bin_no as "cardBinNo", card_type as "cardType", en_name as name, status
+       from card_packages order by package_no`,
+  );
 }

@@ -1,57 +1,83 @@
-import { auditCard, auditCardholder, auditIssuer, auditMerchant, detailsOf } from '../audit/append.ts';
+import { auditCard, auditCardholder, auditIssuer, auditMerchant } from '../audit/append.ts';
 import { insertCardholder } from '../cardholders/store.ts';
 import { insertCard, panIdentity } from '../cards/store.ts';
 import { keyCheckValue } from '../crypto/key-check-value.ts';
-import { type Database, isLockFault, type Queryable } from '../db/database.ts';
-import { secretHashOf } from '../issuer/authenticate.ts';
-import { bindIssuer, insertIssuer, insertIssuerKey, issuerKeyIdentity } from '../issuer/store.ts';
+import { secretHashOf } from '../crypto/secret-hash.ts';
+import type { Database } from '../db/database.ts';
+import { isLockFault } from '../db/errors.ts';
+import type { Queryable } from '../db/queryable.ts';
+import { bindIssuer, insertIssuer } from '../issuers/store.ts';
 import type { Keys } from '../keys/keys.ts';
-import { disableCredential, insertCredential, insertMerchant, secretIdentity, updateMerchant } from '../merchants/store.ts';
-import { storePackage } from '../products/administer.ts';
+import {
+  disableStoredCredential,
+  insertCredential,
+  insertMerchant,
+  secretIdentity,
+  updateStoredMerchant,
+} from '../merchants/store.ts';
+import { storePackage } from '../products/create-package.ts';
 import { insertBin } from '../products/store.ts';
-import { CARD_BIN, cardholders, cardPackages, cards, credentials, EXPIRY_YYMM, ISSUER, merchants } from './world.ts';
+import { insertIssuerKey, issuerKeyIdentity } from '../zone-keys/store.ts';
+import {
+  CARD_BIN,
+  cardholders,
+  cardPackages,
+  cards,
+  credentials,
+  EXPIRY_YYMM,
+  ISSUER,
+  merchants,
+  type SandboxCard,
+} from './world.ts';
 
-/** The sandbox world's own birthday, so that lists look the same on every machine. */
+/** When the world was made. It is fixed, so that lists look the same on every machine. */
 const BORN_MS = Date.UTC(2026, 4, 22);
 
-/** Makes the sandbox world in an empty database; in any other it does nothing. */
+const RESET_ATTEMPTS = 10;
+
+/** Makes the sandbox world in an empty database. Does nothing if there is a merchant. */
 export async function seedSandbox(db: Database, keys: Keys): Promise<void> {
   if (!(await isEmpty(db))) return;
   await db.transaction(async (tx) => {
-    await tx.query('lock-merchants', 'lock table merchants in exclusive mode'); // two that start at once
+    // Two processes may start at once. The second one waits here, and then finds merchants.
+    await tx.query('lock-merchants', 'lock table merchants in exclusive mode');
     if (await isEmpty(tx)) await makeWorld(tx, keys);
   });
 }
 
 async function isEmpty(db: Queryable): Promise<boolean> {
-  const [row] = await db.query<[boolean]>('no-merchants', 'select not exists (select from merchants)');
-  return row?.[0] ?? false;
+  const [row] = await db.query<{ empty: boolean }>(
+    'no-merchants',
+    'select not exists (select from merchants) as empty',
+  );
+  return row?.empty ?? false;
 }
 
-const RESET_TRIES = 10;
-
 /**
- * Empties the database and makes the world anew, in one transaction: who asks meanwhile sees the old or the new. It takes every table for itself,
- * which calls under way may hold in another order; then it lets go and tries again.
+ * Empties the database and makes the world again, in one transaction: calls meanwhile see
+ * the old world or the new one. It locks every table. Calls under way may hold tables in
+ * another order; then the transaction gives up its locks and runs again.
  */
 export async function resetSandbox(db: Database, keys: Keys): Promise<void> {
-  for (let tries = 1; ; tries++) {
+  for (let attempt = 1; ; attempt++) {
     try {
-      return await emptyAndMake(db, keys);
+      return await replaceWorld(db, keys);
     } catch (error) {
-      if (!isLockFault(error) || tries === RESET_TRIES) throw error;
+      if (!isLockFault(error) || attempt === RESET_ATTEMPTS) throw error;
     }
   }
 }
 
-function emptyAndMake(db: Database, keys: Keys): Promise<void> {
+function replaceWorld(db: Database, keys: Keys): Promise<void> {
   return db.transaction(async (tx) => {
-    // Locked in the order in which a PIN set locks them: in any other the two could wait for each other.
+    // Locks the tables in the order of the list. A PIN set locks them in the same order;
+    // otherwise the two could deadlock.
     await tx.query(
       'truncate-all',
-      `truncate cards, pin_history, used_jtis, audit_records, audit_heads, audit_signings, audit_checkpoints, callback_events,
-                card_applications, client_tokens, idempotency_keys, card_packages, card_bins, cardholders,
-                credentials, issuer_keys, key_components, issuer_merchants, issuers, merchants restart identity`,
+      `truncate cards, pin_history, used_jtis, audit_records, audit_heads, audit_signings, audit_checkpoints,
+                callback_events, card_applications, client_tokens, idempotency_keys, card_packages, card_bins,
+                cardholders, credentials, issuer_keys, key_components, issuer_merchants, issuers, merchants
+       restart identity`,
     );
     await tx.query('reset-platform-chain', 'update installation set audit_count = 0, audit_head = default');
     await makeWorld(tx, keys);
@@ -59,74 +85,104 @@ function emptyAndMake(db: Database, keys: Keys): Promise<void> {
 }
 
 async function makeWorld(tx: Queryable, keys: Keys): Promise<void> {
-  const merchantIds = new Map<string, number>();
-  const merchantIdOf = (merchantNo: string): number => merchantIds.get(merchantNo) as number;
-  for (const { merchantNo, name, integrationMode, pciEnabled, suspended } of merchants) {
-    const merchantId = await insertMerchant(tx, {
-      merchantNo,
-      name,
-      integrationMode,
-      pinRuns: 'arithmetic',
-      pciEnabled,
-    });
-    merchantIds.set(merchantNo, merchantId);
-    if (suspended) await updateMerchant(tx, merchantNo, { status: 'Disabled' });
-    await auditMerchant(tx, merchantId, BORN_MS, 'merchant_created', detailsOf('sandbox', { name }));
+  const idOf = await makeMerchants(tx);
+  await makeCredentials(tx, keys, idOf);
+  await makeIssuer(tx, keys);
+  await makeProducts(tx);
+  await makeCardholders(tx, idOf);
+  for (const card of cards) await makeCard(tx, keys, idOf(card.merchantNo), card);
+}
+
+/** Gives a merchant's id by its number. */
+type IdOf = (merchantNo: string) => number;
+
+async function makeMerchants(tx: Queryable): Promise<IdOf> {
+  const ids = new Map<string, number>();
+  for (const { suspended, ...merchant } of merchants) {
+    const { merchantNo, name } = merchant;
+    const merchantId = await insertMerchant(tx, { ...merchant, pinRuns: 'arithmetic' });
+    ids.set(merchantNo, merchantId);
+    if (suspended) await updateStoredMerchant(tx, merchantNo, { status: 'Disabled' });
+    const details = { name };
+    await auditMerchant(tx, merchantId, { atMs: BORN_MS, action: 'merchant_created', by: 'sandbox', details });
   }
+  return (merchantNo) => {
+    const id = ids.get(merchantNo);
+    if (id === undefined) throw new Error(`the sandbox world has no merchant ${merchantNo}`);
+    return id;
+  };
+}
+
+async function makeCredentials(tx: Queryable, keys: Keys, idOf: IdOf): Promise<void> {
   for (const { merchantNo, apiKey, apiSecret, ipAllowlist, disabled, expired } of credentials) {
-    const merchantId = merchantIdOf(merchantNo);
+    const merchantId = idOf(merchantNo);
     const secretWrapped = await keys.kek.wrap(Buffer.from(apiSecret, 'utf8'), secretIdentity(apiKey));
-    await insertCredential(tx, { merchantId, apiKey, secretWrapped, ipAllowlist, expiresAtMs: expired ? BORN_MS : undefined });
-    if (disabled) await disableCredential(tx, apiKey);
-    await auditMerchant(tx, merchantId, BORN_MS, 'credential_created', detailsOf('sandbox', { api_key: apiKey }));
+    const expiresAtMs = expired ? BORN_MS : undefined;
+    await insertCredential(tx, { merchantId, apiKey, secretWrapped, ipAllowlist, expiresAtMs });
+    if (disabled) await disableStoredCredential(tx, apiKey);
+    const details = { api_key: apiKey };
+    await auditMerchant(tx, merchantId, { atMs: BORN_MS, action: 'credential_created', by: 'sandbox', details });
   }
-  const issuerId = await insertIssuer(tx, { ...ISSUER, secretHash: secretHashOf(ISSUER.secret), clientCert: undefined });
+}
+
+async function makeIssuer(tx: Queryable, keys: Keys): Promise<void> {
+  const { issuerNo, name, secret, ipAllowlist } = ISSUER;
+  const secretHash = secretHashOf(secret);
+  const issuerId = await insertIssuer(tx, { issuerNo, name, secretHash, clientCert: undefined, ipAllowlist });
   for (const { merchantNo } of merchants) await bindIssuer(tx, issuerId, merchantNo);
   for (const { kind, label, algorithm, bytes } of ISSUER.keys) {
     const key = Buffer.from(bytes, 'hex');
-    const keyWrapped = await keys.kek.wrap(key, issuerKeyIdentity(issuerId, kind, label));
+    const keyWrapped = await keys.kek.wrap(key, issuerKeyIdentity({ issuerId, kind, label }));
     const kcv = keyCheckValue(algorithm, key);
     await insertIssuerKey(tx, issuerId, { kind, label, algorithm, kcv, keyWrapped, createdAtMs: BORN_MS });
   }
-  await auditIssuer(tx, issuerId, BORN_MS, 'issuer_created', detailsOf('sandbox', { name: ISSUER.name }));
+  const details = { name };
+  await auditIssuer(tx, issuerId, { atMs: BORN_MS, action: 'issuer_created', by: 'sandbox', details });
+}
+
+async function makeProducts(tx: Queryable): Promise<void> {
   await insertBin(tx, ISSUER.issuerNo, CARD_BIN, BORN_MS);
-  const { readPackageFile } = await import('../products/product-file.ts'); // loaded once, where commands run often
-  for (const sheet of cardPackages) await storePackage(tx, readPackageFile(JSON.stringify(sheet)), BORN_MS);
+  const { readPackageSheet } = await import('../products/package-sheet.ts'); // slow to load, and rarely needed
+  for (const sheet of cardPackages) await storePackage(tx, readPackageSheet(JSON.stringify(sheet)), BORN_MS);
+}
+
+async function makeCardholders(tx: Queryable, idOf: IdOf): Promise<void> {
   for (const { merchantNo, cardholderNo } of cardholders) {
+    const merchantId = idOf(merchantNo);
     await insertCardholder(tx, {
-      merchantId: merchantIdOf(merchantNo),
+      merchantId,
       cardholderNo,
       cardholderUniqueNo: `unique-${cardholderNo}`,
       email: `${cardholderNo.toLowerCase()}@example.com`,
       status: 'Approved',
       createdAtMs: BORN_MS,
     });
-    await auditCardholder(tx, merchantIdOf(merchantNo), cardholderNo, BORN_MS, 'cardholder_created', detailsOf('sandbox'));
+    const record = { atMs: BORN_MS, action: 'cardholder_created', by: 'sandbox' } as const;
+    await auditCardholder(tx, { merchantId, cardholderNo }, record);
   }
-  for (const { merchantNo, pan, ...card } of cards) {
-    const merchantId = merchantIdOf(merchantNo);
-    await insertCard(tx, {
-      ...card,
-      merchantId,
-      cardUniqueNo: `unique-${card.cardNo}`,
-      cardName: `Sandbox card ${card.cardNo.slice(-1)}`,
-      organization: CARD_BIN.organization,
-      cardBinNo: CARD_BIN.cardBinNo,
-      panWrapped: keys.pan.wrap(Buffer.from(pan, 'latin1'), panIdentity(card.cardNo)),
-      panFingerprint: keys.panFingerprint.mac(keys.panFingerprint.version, Buffer.from(pan, 'latin1')),
-      panFingerprintVersion: keys.panFingerprint.version,
-      cvkVersion: keys.cvv.version,
-      panLastFour: pan.slice(-4),
-      expiryYymm: EXPIRY_YYMM,
-      createdAtMs: BORN_MS,
-    });
-    await auditCard(
-      tx,
-      merchantId,
-      card.cardNo,
-      BORN_MS,
-      'card_created',
-      detailsOf('sandbox', { status: card.status, card_type: card.cardType }),
-    );
-  }
+}
+
+async function makeCard(tx: Queryable, keys: Keys, merchantId: number, card: SandboxCard): Promise<void> {
+  const { cardNo, cardholderNo, cardType, status } = card;
+  const pan = Buffer.from(card.pan, 'latin1');
+  await insertCard(tx, {
+    merchantId,
+    cardNo,
+    cardUniqueNo: `unique-${cardNo}`,
+    cardholderNo,
+    cardType,
+    status,
+    cardName: `Sandbox card ${cardNo.slice(-1)}`,
+    organization: CARD_BIN.organization,
+    cardBinNo: CARD_BIN.cardBinNo,
+    panWrapped: keys.pan.wrap(pan, panIdentity(cardNo)),
+    panFingerprint: keys.panFingerprint.mac(keys.panFingerprint.version, pan),
+    panFingerprintVersion: keys.panFingerprint.version,
+    panLastFour: card.pan.slice(-4),
+    expiryYymm: EXPIRY_YYMM,
+    cvkVersion: keys.cvv.version,
+    createdAtMs: BORN_MS,
+  });
+  const details = { status, card_type: cardType };
+  await auditCard(tx, { merchantId, cardNo }, { atMs: BORN_MS, action: 'card_created', by: 'sandbox', details });
 }

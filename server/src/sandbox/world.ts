@@ -1,12 +1,14 @@
-import type { CardStatus, CardType } from '../cards/store.ts';
+import type { CardStatus } from '@pinward/contract/card-status';
+import type { CardType } from '@pinward/contract/vocabulary';
 import { luhnDigit } from '../crypto/luhn.ts';
 
 /*
- * What every sandbox holds, the same on every machine. All of it is public and none of it may be used elsewhere.
- * PANs begin with 999999: no card network has numbers that begin with 9 (ISO/IEC 7812-1), so none can be a real card's.
+ * The sandbox world. It is the same on every machine and all of it is public: use none of it
+ * elsewhere. PANs begin with 999999. No card network has numbers that begin with 9
+ * (ISO/IEC 7812-1), so none of these PANs can belong to a real card.
  */
 
-/** The sandbox's CVV key. Public, so that its cards' CVVs can stand in the README. */
+/** The CVV key. It is public, so that the README can give the CVVs of the cards. */
 export const SANDBOX_CVK = '0123456789ABCDEFFEDCBA9876543210';
 
 export const SANDBOX_MERCHANT_NO = 'M202605220001';
@@ -17,10 +19,34 @@ const CREDIT_MERCHANT_NO = 'M202605220004';
 const LOCAL_ALLOWLIST = ['127.0.0.0/8', '::1'];
 
 export const merchants = [
-  { merchantNo: SANDBOX_MERCHANT_NO, name: 'Sandbox merchant', integrationMode: 'AUTHORIZATION', pciEnabled: true, suspended: false },
-  { merchantNo: OTHER_MERCHANT_NO, name: 'Other merchant', integrationMode: 'AUTHORIZATION', pciEnabled: false, suspended: false },
-  { merchantNo: SUSPENDED_MERCHANT_NO, name: 'Suspended merchant', integrationMode: 'AUTHORIZATION', pciEnabled: false, suspended: true },
-  { merchantNo: CREDIT_MERCHANT_NO, name: 'Credit merchant', integrationMode: 'CREDIT_EXTENSION', pciEnabled: true, suspended: false },
+  {
+    merchantNo: SANDBOX_MERCHANT_NO,
+    name: 'Sandbox merchant',
+    integrationMode: 'AUTHORIZATION',
+    pciEnabled: true,
+    suspended: false,
+  },
+  {
+    merchantNo: OTHER_MERCHANT_NO,
+    name: 'Other merchant',
+    integrationMode: 'AUTHORIZATION',
+    pciEnabled: false,
+    suspended: false,
+  },
+  {
+    merchantNo: SUSPENDED_MERCHANT_NO,
+    name: 'Suspended merchant',
+    integrationMode: 'AUTHORIZATION',
+    pciEnabled: false,
+    suspended: true,
+  },
+  {
+    merchantNo: CREDIT_MERCHANT_NO,
+    name: 'Credit merchant',
+    integrationMode: 'CREDIT_EXTENSION',
+    pciEnabled: true,
+    suspended: false,
+  },
 ] as const;
 
 export interface SandboxCredential {
@@ -41,7 +67,12 @@ export const MAIN_CREDENTIAL: SandboxCredential = {
 
 export const credentials: SandboxCredential[] = [
   MAIN_CREDENTIAL,
-  { merchantNo: OTHER_MERCHANT_NO, apiKey: 'other_api_key', apiSecret: 'other-api-secret-0123456789abcde', ipAllowlist: LOCAL_ALLOWLIST },
+  {
+    merchantNo: OTHER_MERCHANT_NO,
+    apiKey: 'other_api_key',
+    apiSecret: 'other-api-secret-0123456789abcde',
+    ipAllowlist: LOCAL_ALLOWLIST,
+  },
   {
     merchantNo: SANDBOX_MERCHANT_NO,
     apiKey: 'disabled_api_key',
@@ -56,7 +87,7 @@ export const credentials: SandboxCredential[] = [
     ipAllowlist: LOCAL_ALLOWLIST,
     expired: true,
   },
-  // 192.0.2.0/24 is for documents (RFC 5737): nobody calls from there.
+  // 192.0.2.0/24 is reserved for documentation (RFC 5737): no call comes from there.
   {
     merchantNo: SANDBOX_MERCHANT_NO,
     apiKey: 'elsewhere_api_key',
@@ -77,7 +108,7 @@ export const credentials: SandboxCredential[] = [
   },
 ];
 
-/** The issuer of all the sandbox's cards, and its keys. Public, so that a newcomer can set a PIN and see it verified. */
+/** The issuer of all cards. Its keys are public, so that a newcomer can verify a PIN. */
 export const ISSUER = {
   issuerNo: 'I202605220001',
   name: 'Sandbox issuer',
@@ -99,7 +130,6 @@ export const ISSUER = {
   ],
 } as const;
 
-/** No card network has numbers that begin with 9. */
 const SANDBOX_BIN = '999999';
 
 export const CARD_BIN = {
@@ -208,7 +238,7 @@ export const cards: SandboxCard[] = [
   },
 ];
 
-/** 16 digits: the sandbox's BIN, a number, and the Luhn digit. */
+/** A PAN of 16 digits: the sandbox's BIN, the number in nine digits, and the Luhn digit. */
 export function sandboxPan(number: number): string {
   const body = `${SANDBOX_BIN}${String(number).padStart(9, '0')}`;
   return `${body}${luhnDigit(body)}`;

@@ -42,7 +42,12 @@ export function remoteMerchant(url: string, apiKey = 'sandbox_api_key', apiSecre
       },
     });
     const text = await response.text();
-    return { httpStatus: response.status, requestId: response.headers.get('X-Request-Id') ?? '', text, ...JSON.parse(text) };
+    return {
+      httpStatus: response.status,
+      requestId: response.headers.get('X-Request-Id') ?? '',
+      text,
+      ...JSON.parse(text),
+    };
   }
 
   async function fetchToken(): Promise<string> {
@@ -64,7 +69,12 @@ export function remoteMerchant(url: string, apiKey = 'sandbox_api_key', apiSecre
     listCards: () => merchant.call('/card/list', { start_time: '2026-05-01', end_time: '2026-06-01' }),
     async headers() {
       token ??= fetchToken();
-      return { 'Api-Key': apiKey, Timestamp: String(Date.now()), 'Access-Token': await token, 'Content-Type': 'application/json' };
+      return {
+        'Api-Key': apiKey,
+        Timestamp: String(Date.now()),
+        'Access-Token': await token,
+        'Content-Type': 'application/json',
+      };
     },
   };
   return merchant;

@@ -15,7 +15,10 @@ const OF_HTTP = new Set(['connection', 'content-length', 'content-type', 'date']
 
 interface Operation {
   requestBody?: { content: Record<string, { schema: object }> };
-  responses: Record<string, { headers?: Record<string, { schema: object }>; content: Record<string, { schema: object }> }>;
+  responses: Record<
+    string,
+    { headers?: Record<string, { schema: object }>; content: Record<string, { schema: object }> }
+  >;
 }
 type Paths = Record<string, Record<string, Operation>>;
 
@@ -41,21 +44,29 @@ let documents = 0;
 export function contractOf(document: object): Contract {
   const { paths, ...rest } = structuredClone(document) as { paths: Paths };
   for (const operations of Object.values(paths))
-    for (const operation of Object.values(operations)) operation.responses = closed(operation.responses) as Operation['responses'];
+    for (const operation of Object.values(operations))
+      operation.responses = closed(operation.responses) as Operation['responses'];
   const uri = `https://contract.test/${++documents}`;
   registerSchema({ ...rest, paths } as never, uri, META_SCHEMA);
   const validators = new Map<string, Promise<Validator>>();
 
   async function judge(steps: string[], value: unknown, what: string): Promise<void> {
-    const pointer = steps.map((step) => `/${encodeURIComponent(step.replaceAll('~', '~0').replaceAll('/', '~1'))}`).join('');
+    const pointer = steps
+      .map((step) => `/${encodeURIComponent(step.replaceAll('~', '~0').replaceAll('/', '~1'))}`)
+      .join('');
     if (!validators.has(pointer)) validators.set(pointer, validate(`${uri}#${pointer}`));
     const faults = faultsOf((await validators.get(pointer)) as Validator, value);
     assert.deepEqual(faults, [], `${what} is not as the document has it: ${JSON.stringify(value)}`);
   }
 
-  function find(method: string, path: string): { template: string; operation: Operation; steps: string[]; name: string } {
+  function find(
+    method: string,
+    path: string,
+  ): { template: string; operation: Operation; steps: string[]; name: string } {
     const [pathname = ''] = path.split('?');
-    const template = Object.keys(paths).find((one) => new RegExp(`^${one.replaceAll(/\{\w+\}/g, '[^/]+')}$`).test(pathname));
+    const template = Object.keys(paths).find((one) =>
+      new RegExp(`^${one.replaceAll(/\{\w+\}/g, '[^/]+')}$`).test(pathname),
+    );
     const operation = template === undefined ? undefined : paths[template]?.[method.toLowerCase()];
     const name = `${method} ${template}`;
     if (template === undefined || operation === undefined) assert.fail(`${method} ${path} is not in the document`);
@@ -81,7 +92,11 @@ export function contractOf(document: object): Contract {
         const known = documentedHeaders.get(given);
         assert.ok(known, `${name} answers with the header ${given}, which is not in the document`);
         const typed = (known.schema as { type?: string }).type === 'integer' ? Number(value) : value;
-        await judge([...steps, 'responses', String(httpStatus), 'headers', known.header, 'schema'], typed, `${name}, ${given}`);
+        await judge(
+          [...steps, 'responses', String(httpStatus), 'headers', known.header, 'schema'],
+          typed,
+          `${name}, ${given}`,
+        );
       }
       return name;
     },
@@ -99,7 +114,10 @@ function faultsOf(validator: Validator, value: unknown): string[] {
     errors?: { instanceLocation: string; keyword: string }[];
   };
   if (valid) return [];
-  return ['not valid', ...errors.map(({ instanceLocation, keyword }) => `${instanceLocation} ${keyword.split('/').at(-1)}`)];
+  return [
+    'not valid',
+    ...errors.map(({ instanceLocation, keyword }) => `${instanceLocation} ${keyword.split('/').at(-1)}`),
+  ];
 }
 
 /** Every object schema refuses what it does not name. The document itself leaves that open, so that members may be added later. */

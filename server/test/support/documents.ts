@@ -1,14 +1,15 @@
 import { readFileSync } from 'node:fs';
+import { CARD_TRANSITIONS } from '@pinward/contract/card-status';
+import { ERRORS } from '@pinward/contract/errors';
+import { merchantDocument } from '../../src/api/openapi.ts';
 import type { App } from '../../src/app.ts';
-import { TRANSITIONS } from '../../src/cards/change-status.ts';
-import type { Queryable } from '../../src/db/database.ts';
-import { catalogueEntries } from '../../src/errors.ts';
+import type { Queryable } from '../../src/db/queryable.ts';
 
 /** The documents that are made from the program itself, by the path under docs/ at which they stand. */
 export async function generatedDocuments(app: App, db: Queryable): Promise<Record<string, string>> {
   return {
     'errors.md': errorsDocument(),
-    'openapi.json': `${JSON.stringify(app.swagger(), null, 2)}\n`,
+    'openapi.json': `${JSON.stringify(merchantDocument(app), null, 2)}\n`,
     'issuer-openapi.json': `${JSON.stringify((await app.inject('/issuer/openapi.json')).json(), null, 2)}\n`,
     'card-status.md': cardStatusDocument(),
     'schema.md': await schemaDocument(db),
@@ -26,7 +27,13 @@ export function documentUrl(name: string): URL {
 const NOTICE = '<!-- Written by `npm run generate`; a test compares it whole. -->';
 
 function errorsDocument(): string {
-  const rows = catalogueEntries().map(({ code, name, english, chinese, when }) => [String(code), `\`${name}\``, english, chinese, when]);
+  const rows = Object.entries(ERRORS).map(([name, { code, english, chinese, when }]) => [
+    String(code),
+    `\`${name}\``,
+    english,
+    chinese,
+    when,
+  ]);
   return `# Error codes
 
 ${NOTICE}
@@ -40,7 +47,9 @@ ${table(['Code', 'Name in the source', 'English', 'Chinese', 'When'], rows)}
 }
 
 function cardStatusDocument(): string {
-  const arrows = Object.entries(TRANSITIONS).flatMap(([name, { from, to }]) => from.map((status) => `  ${status} --> ${to}: ${name}`));
+  const arrows = Object.entries(CARD_TRANSITIONS).flatMap(([name, { from, to }]) =>
+    from.map((status) => `  ${status} --> ${to}: ${name}`),
+  );
   return `# The status of a card
 
 ${NOTICE}
@@ -59,7 +68,7 @@ where it stands. Each change is told by a \`Card_update\` callback.
 }
 
 async function schemaDocument(db: Queryable): Promise<string> {
-  const columns = await db.query<[string, string, string, boolean, string | null]>(
+  const columns = await db.tuples<[string, string, string, boolean, string | null]>(
     'schema-columns',
     `select c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
             case when a.attidentity <> '' then 'identity' else pg_get_expr(d.adbin, d.adrelid) end
@@ -68,7 +77,7 @@ async function schemaDocument(db: Queryable): Promise<string> {
       order by c.relname collate "C", a.attnum`,
   );
   // PostgreSQL 18 lists not-null constraints (contype n) and 15 does not; the columns tell them.
-  const extras = await db.query<[string, string]>(
+  const extras = await db.tuples<[string, string]>(
     'schema-extras',
     `select conrelid::regclass::text, 'constraint ' || conname || ': ' || pg_get_constraintdef(oid) from pg_constraint
       where connamespace = 'public'::regnamespace and contype <> 'n' and conrelid <> 0
@@ -79,11 +88,11 @@ async function schemaDocument(db: Queryable): Promise<string> {
      select tgrelid::regclass::text, 'trigger: ' || pg_get_triggerdef(oid) from pg_trigger where not tgisinternal
      order by 1, 2`,
   );
-  const functions = await db.query<[string]>(
+  const functions = await db.tuples<[string]>(
     'schema-functions',
     `select pg_get_functiondef(oid) from pg_proc where pronamespace = 'public'::regnamespace order by proname collate "C"`,
   );
-  const domains = await db.query<[string, string, string]>(
+  const domains = await db.tuples<[string, string, string]>(
     'schema-domains',
     `select t.typname, format_type(t.typbasetype, t.typtypmod), pg_get_constraintdef(c.oid)
        from pg_type t join pg_constraint c on c.contypid = t.oid where t.typnamespace = 'public'::regnamespace and t.typtype = 'd' order by t.typname collate "C"`,
@@ -125,5 +134,8 @@ function table(head: string[], rows: string[][]): string {
 }
 
 function widthOf(text: string): number {
-  return [...text].reduce((sum, character) => sum + (/[\p{Script=Han}\u3000-\u303f\uff00-\uff60]/u.test(character) ? 2 : 1), 0);
+  return [...text].reduce(
+    (sum, character) => sum + (/[\p{Script=Han}\u3000-\u303f\uff00-\uff60]/u.test(character) ? 2 : 1),
+    0,
+  );
 }

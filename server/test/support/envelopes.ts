@@ -21,7 +21,11 @@ export interface JweOptions {
 }
 
 /** Seals a PIN into the `jwe` envelope, as a cardholder's browser does. */
-export async function sealJwe(jwk: JWK, claims: Record<string, unknown>, { header, payload }: JweOptions = {}): Promise<string> {
+export async function sealJwe(
+  jwk: JWK,
+  claims: Record<string, unknown>,
+  { header, payload }: JweOptions = {},
+): Promise<string> {
   return new CompactEncrypt(new TextEncoder().encode(payload ?? JSON.stringify(claims)))
     .setProtectedHeader({ alg: 'ECDH-ES+A256KW', enc: 'A256GCM', kid: jwk.kid as string, ...header })
     .encrypt(await importJWK(jwk, (header?.alg as string | undefined) ?? 'ECDH-ES+A256KW'));

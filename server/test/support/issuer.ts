@@ -3,7 +3,10 @@ import { encipherPinBlock, type PinBlockFormat, type PinKey } from '../../src/cr
 import { cards, ISSUER } from '../../src/sandbox/world.ts';
 import { type Answer, answerOf, type Headers, type TestPlatform } from './test-platform.ts';
 
-export const SANDBOX_ZPK: PinKey = { algorithm: 'AES-256', key: createSecretKey(Buffer.from(ISSUER.keys[0].bytes, 'hex')) };
+export const SANDBOX_ZPK: PinKey = {
+  algorithm: 'AES-256',
+  key: createSecretKey(Buffer.from(ISSUER.keys[0].bytes, 'hex')),
+};
 
 /** An issuer's host, as far as a test needs one. */
 export interface IssuerHost {
@@ -16,11 +19,25 @@ export function issuerOf({ app }: Pick<TestPlatform, 'app'>, secret: string = IS
   const host: IssuerHost = {
     async call(method, path, body, headers = {}) {
       const all: Headers = { authorization: `Bearer ${secret}`, ...headers };
-      const sent = Object.fromEntries(Object.entries(all).filter((entry): entry is [string, string] => entry[1] !== undefined));
-      return answerOf(await app.inject({ method, url: `/issuer/v1${path}`, headers: sent, ...(body !== undefined && { payload: body }) }));
+      const sent = Object.fromEntries(
+        Object.entries(all).filter((entry): entry is [string, string] => entry[1] !== undefined),
+      );
+      return answerOf(
+        await app.inject({
+          method,
+          url: `/issuer/v1${path}`,
+          headers: sent,
+          ...(body !== undefined && { payload: body }),
+        }),
+      );
     },
     verify: (pin, cardNo = 'C202605220001') =>
-      host.call('POST', '/pin/verify', { card_no: cardNo, pin_block: pinBlock(pin, cardNo), format: 4, zone_key: 'sandbox_zpk' }),
+      host.call('POST', '/pin/verify', {
+        card_no: cardNo,
+        pin_block: pinBlock(pin, cardNo),
+        format: 4,
+        zone_key: 'sandbox_zpk',
+      }),
   };
   return host;
 }
@@ -31,5 +48,7 @@ export function panOf(cardNo: string): string {
 
 /** A PIN block in hex. */
 export function pinBlock(pin: string, cardNo = 'C202605220001', key = SANDBOX_ZPK, format: PinBlockFormat = 4): string {
-  return encipherPinBlock(key, format, Buffer.from(pin, 'latin1'), Buffer.from(panOf(cardNo), 'latin1')).toString('hex');
+  return encipherPinBlock(key, format, Buffer.from(pin, 'latin1'), Buffer.from(panOf(cardNo), 'latin1')).toString(
+    'hex',
+  );
 }

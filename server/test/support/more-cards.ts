@@ -1,4 +1,4 @@
-import { auditCard, detailsOf } from '../../src/audit/append.ts';
+import { auditCard } from '../../src/audit/append.ts';
 import { insertCard, panIdentity } from '../../src/cards/store.ts';
 import type { Database } from '../../src/db/database.ts';
 import type { Keys } from '../../src/keys/keys.ts';
@@ -9,7 +9,7 @@ import type { Card } from './calls.ts';
 export async function addCards({ db, keys }: { db: Database; keys: Keys }, count: number): Promise<Card[]> {
   const cards: Card[] = [];
   await db.transaction(async (tx) => {
-    const [[merchantId] = [0]] = await tx.query<[number]>(
+    const [[merchantId] = [0]] = await tx.tuples<[number]>(
       'main-merchant',
       `select merchant_id from merchants where merchant_no = 'M202605220001'`,
     );
@@ -32,7 +32,11 @@ export async function addCards({ db, keys }: { db: Database; keys: Keys }, count
         expiryYymm: EXPIRY_YYMM,
         createdAtMs: Date.now(),
       });
-      await auditCard(tx, merchantId, card.cardNo, Date.now(), 'card_created', detailsOf('sandbox'));
+      await auditCard(
+        tx,
+        { merchantId, cardNo: card.cardNo },
+        { atMs: Date.now(), action: 'card_created', by: 'sandbox' },
+      );
       cards.push(card);
     }
   });

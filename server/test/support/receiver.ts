@@ -3,7 +3,7 @@ import { createServer, type IncomingHttpHeaders, type Server, type ServerRespons
 import type { AddressInfo } from 'node:net';
 import { SANDBOX_SECRET } from './sandbox.ts';
 
-/** A callback as it came in. */
+/** A callback as it arrived. */
 export interface Received {
   id: string;
   action: string;
@@ -14,7 +14,7 @@ export interface Received {
   text: string;
 }
 
-/** What a merchant's server does with a callback; it answers, or does not. */
+/** What a merchant's server does with a callback: it may answer, or not. */
 export type Answering = (received: Received, response: ServerResponse) => void;
 
 /** A merchant's server on a real socket. */
@@ -27,7 +27,12 @@ export interface Receiver {
 
 export const accept: Answering = (_, response) => answer(response, 200, '{"code":0}');
 
-export function answer(response: ServerResponse, status: number, text: string, headers: Record<string, string> = {}): void {
+export function answer(
+  response: ServerResponse,
+  status: number,
+  text: string,
+  headers: Record<string, string> = {},
+): void {
   response.writeHead(status, { 'Content-Type': 'application/json', ...headers }).end(text);
 }
 
@@ -59,7 +64,10 @@ export async function startReceiver(answering: Answering = accept): Promise<Rece
   return receiver;
 }
 
-/** Whether a merchant that has this secret would accept the callback. Written after the API's pages and not after the platform's source. */
+/**
+ * Whether a merchant that has this secret would accept the callback. Written from the API's
+ * pages, not from the platform's source.
+ */
 export function isSigned({ headers, text }: Received, appId = 'sandbox_api_key', secret = SANDBOX_SECRET): boolean {
   const { data } = JSON.parse(text) as { data: Record<string, unknown> };
   const map: Record<string, string> = { appId, timestamp: headers.timestamp as string };
@@ -69,7 +77,8 @@ export function isSigned({ headers, text }: Received, appId = 'sandbox_api_key',
     map[name] = typeof value === 'string' ? value : JSON.stringify(value);
   }
   let signed = '';
-  for (const name of Object.keys(map).sort((a, b) => (a < b ? -1 : 1))) signed += `${signed && '&'}${name}=${map[name]}`;
+  for (const name of Object.keys(map).sort((a, b) => (a < b ? -1 : 1)))
+    signed += `${signed && '&'}${name}=${map[name]}`;
   const expected = createHmac('sha256', Buffer.from(secret, 'utf8')).update(signed, 'utf8').digest('hex');
   return headers['sign-version'] === 'V1' && headers.timezone === 'UTC+8' && headers.signature === expected;
 }

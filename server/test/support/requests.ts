@@ -14,7 +14,9 @@ export interface PlainRequest {
 /** Sends one request with these headers and no others; `path` is the whole path. */
 export async function send({ app }: Pick<TestPlatform, 'app'>, request: PlainRequest): Promise<Answer> {
   const { method = 'GET', path, headers = {}, body, from } = request;
-  const sent = Object.fromEntries(Object.entries(headers).filter((entry): entry is [string, string] => entry[1] !== undefined));
+  const sent = Object.fromEntries(
+    Object.entries(headers).filter((entry): entry is [string, string] => entry[1] !== undefined),
+  );
   return answerOf(
     await app.inject({
       method,

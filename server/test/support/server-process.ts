@@ -1,5 +1,15 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -132,7 +142,10 @@ export function install(
       pid: child.pid as number,
       stdout: () => stdout,
       stderr: () => stderr,
-      log: () => stdout.split('\n').flatMap((line) => (line.startsWith('{"level"') && line.endsWith('}') ? [JSON.parse(line)] : [])),
+      log: () =>
+        stdout
+          .split('\n')
+          .flatMap((line) => (line.startsWith('{"level"') && line.endsWith('}') ? [JSON.parse(line)] : [])),
       async stop(signal) {
         child.kill(signal);
         return ended;
@@ -191,7 +204,8 @@ export function install(
         outcome = ended;
       });
       const note = await until('it listens', () => {
-        if (outcome !== undefined) throw new Error(`serve ended with ${outcome.status}:\n${outcome.stdout}${outcome.stderr}`);
+        if (outcome !== undefined)
+          throw new Error(`serve ended with ${outcome.status}:\n${outcome.stdout}${outcome.stderr}`);
         const written = readNote(join(dataDir, 'running.json'));
         return written?.pid === process.pid ? written : undefined;
       });
@@ -220,7 +234,10 @@ export function childrenOf(pid: number): number[] {
 export function ageKeys({ dataDir }: Pick<Installation, 'dataDir'>, ms = 60_000): void {
   const path = join(dataDir, 'keys.json');
   const before = (time: string): string => new Date(Date.parse(time) - ms).toISOString();
-  const file = JSON.parse(readFileSync(path, 'utf8')) as Record<'keys' | 'retired_keks', { created_at: string; active_from?: string }[]>;
+  const file = JSON.parse(readFileSync(path, 'utf8')) as Record<
+    'keys' | 'retired_keks',
+    { created_at: string; active_from?: string }[]
+  >;
   for (const key of [...file.keys, ...(file.retired_keks ?? [])]) {
     key.created_at = before(key.created_at);
     if (key.active_from !== undefined) key.active_from = before(key.active_from);

@@ -19,17 +19,23 @@ const MODULE = [
 const CLIENT = ['x86_64', 'aarch64']
   .map((machine) => `/usr/lib/${machine}-linux-gnu/pkcs11/p11-kit-client.so`)
   .find((path) => existsSync(path));
-const SERVER = ['/usr/libexec/p11-kit/p11-kit-server', '/usr/lib/p11-kit/p11-kit-server'].find((path) => existsSync(path));
+const SERVER = ['/usr/libexec/p11-kit/p11-kit-server', '/usr/lib/p11-kit/p11-kit-server'].find((path) =>
+  existsSync(path),
+);
 
 /** Why HSM tests cannot run here, or false. CI does not let them be skipped. */
 export const noHsm: string | false =
   MODULE === undefined
     ? 'no PKCS#11 module is here: apt-get install softhsm2'
-    : spawnSync(process.execPath, ['-e', "require('pkcs11js')"], { cwd: new URL('../..', import.meta.url).pathname }).status !== 0
+    : spawnSync(process.execPath, ['-e', "require('pkcs11js')"], { cwd: new URL('../..', import.meta.url).pathname })
+          .status !== 0
       ? 'the optional package pkcs11js was not built'
       : false;
 export const noRemoteHsm: string | false =
-  noHsm || (CLIENT === undefined || SERVER === undefined ? 'p11-kit is not here: apt-get install p11-kit p11-kit-modules' : false);
+  noHsm ||
+  (CLIENT === undefined || SERVER === undefined
+    ? 'p11-kit is not here: apt-get install p11-kit p11-kit-modules'
+    : false);
 if (process.env.PINWARD_REQUIRE_HSM && noRemoteHsm) throw new Error(`HSM tests must not be skipped: ${noRemoteHsm}`);
 
 const PIN = '48151623';
@@ -47,12 +53,19 @@ export function softHsm(): SoftHsm {
   const folder = mkdtempSync(join(tmpdir(), 'pinward-hsm-'));
   mkdirSync(join(folder, 'tokens'));
   const conf = join(folder, 'softhsm2.conf');
-  writeFileSync(conf, `directories.tokendir = ${join(folder, 'tokens')}\nobjectstore.backend = file\nlog.level = ERROR\n`);
+  writeFileSync(
+    conf,
+    `directories.tokendir = ${join(folder, 'tokens')}\nobjectstore.backend = file\nlog.level = ERROR\n`,
+  );
   process.env.SOFTHSM2_CONF = conf;
-  const made = spawnSync('softhsm2-util', ['--init-token', '--free', '--label', TOKEN, '--pin', PIN, '--so-pin', '31415926'], {
-    env: { ...process.env, SOFTHSM2_CONF: conf },
-    encoding: 'utf8',
-  });
+  const made = spawnSync(
+    'softhsm2-util',
+    ['--init-token', '--free', '--label', TOKEN, '--pin', PIN, '--so-pin', '31415926'],
+    {
+      env: { ...process.env, SOFTHSM2_CONF: conf },
+      encoding: 'utf8',
+    },
+  );
   if (made.status !== 0) throw new Error(`softhsm2-util: ${made.stderr}${made.stdout}`);
   const module = MODULE as string;
   return {

@@ -11,8 +11,11 @@ export interface StoredPin {
 }
 
 /** What the database holds of a card's PIN. */
-export async function storedPin({ db, keys }: { db: Database; keys: Keys }, cardNo: string): Promise<StoredPin | undefined> {
-  const [row] = await db.query<[number, number, Buffer, Buffer, number, Buffer]>(
+export async function storedPin(
+  { db, keys }: { db: Database; keys: Keys },
+  cardNo: string,
+): Promise<StoredPin | undefined> {
+  const [row] = await db.tuples<[number, number, Buffer, Buffer, number, Buffer]>(
     'stored-pin',
     `select merchant_id, pin_version, pin_prv, pin_salt, pin_key_version, pan_wrapped from cards where card_no = $1 and pin_version > 0`,
     [cardNo],
@@ -23,7 +26,9 @@ export async function storedPin({ db, keys }: { db: Database; keys: Keys }, card
     version,
     async is(pin) {
       const pan = keys.pan.unwrap(panWrapped, panIdentity(cardNo));
-      return prv.equals(await pinReferenceValue(keys.pinVerify, keyVersion, { merchantId, cardNo, pan, salt, pin: Buffer.from(pin) }));
+      return prv.equals(
+        await pinReferenceValue(keys.pinVerify, keyVersion, { merchantId, cardNo, pan, salt, pin: Buffer.from(pin) }),
+      );
     },
   };
 }
@@ -39,9 +44,10 @@ export interface AuditRecord {
  * every number once, every hash over the one before it. Computed here, not by the database's own function.
  */
 export async function intactChain(db: Database, cardNo: string): Promise<AuditRecord[]> {
-  const rows = await db.query<[number, number, number, string, string, Buffer]>(
+  const rows = await db.tuples<[number, number, number, string, string, Buffer]>(
     'audit-chain',
-    `select merchant_id, seq, (extract(epoch from at) * 1000)::bigint, action, details, hash from audit_records where card_no = $1 order by seq`,
+    `select merchant_id, seq, (extract(epoch from at) * 1000)::bigint, action, details, hash
+       from audit_records where audit_chain(subject_kind, subject) = $1 order by seq`,
     [cardNo],
   );
   let previous = Buffer.alloc(32);
@@ -51,13 +57,14 @@ export async function intactChain(db: Database, cardNo: string): Promise<AuditRe
     previous = createHash('sha256').update(previous).update(text).digest();
     if (!previous.equals(hash)) throw new Error(`record ${seq} of ${cardNo} was altered`);
   }
-  const [head] = await db.query<[number, Buffer]>(
+  const [head] = await db.tuples<[number, Buffer]>(
     'audit-head',
     `select audit_count, audit_head from cards where card_no = $1
      union all select audit_count, audit_head from cardholders where 'cardholder:' || cardholder_no = $1`,
     [cardNo],
   );
-  if (head?.[0] !== rows.length || !head[1].equals(previous)) throw new Error(`the head of ${cardNo} is not its last record's`);
+  if (head?.[0] !== rows.length || !head[1].equals(previous))
+    throw new Error(`the head of ${cardNo} is not its last record's`);
   return rows.map(([, seq, , action, details]) => ({ seq, action, details: JSON.parse(details) }));
 }
 

@@ -1,4 +1,4 @@
-import type { KekSource } from '../../src/keys/key-file.ts';
+import type { KekSource } from '../../src/keys/kek.ts';
 import { Secret } from '../../src/secret.ts';
 
 /** Opens the key file of a test run; 32 bytes that nobody takes for a real key. */

@@ -4,8 +4,8 @@ import pino from 'pino';
 import { type App, buildApp } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
 import { type Database, openDatabase } from '../../src/db/database.ts';
-import { openKeyFile } from '../../src/keys/key-file.ts';
 import { type Keys, keysOf } from '../../src/keys/keys.ts';
+import { openKeyFile } from '../../src/keys/open-key-file.ts';
 import { logOptions } from '../../src/log.ts';
 import { buildServices, type Services } from '../../src/services.ts';
 import { urlOfDatabase } from './database-url.ts';
@@ -39,7 +39,7 @@ export async function cloneDatabase(): Promise<{ url: string; drop(): Promise<vo
   const admin = openDatabase({ url: serverUrl, connections: 1 });
   // Creating waits for nobody else to be connected to the template; two files that clone at once take turns.
   await admin.session(async (session) => {
-    await session.query('clone-lock', 'select pg_advisory_lock(7746273)');
+    await session.tuples('clone-lock', 'select pg_advisory_lock(7746273)');
     await onServer(serverUrl, `create database ${name} template ${template}`);
   });
   await admin.close();
@@ -125,8 +125,11 @@ export function merchantOf({ app, clock }: Pick<TestPlatform, 'app' | 'clock'>, 
     async call(method, path, body, headers = {}) {
       token ??= await merchant.token();
       const all: Headers = { 'api-key': apiKey, timestamp: String(clock.now), 'access-token': token, ...headers };
-      const sent = Object.fromEntries(Object.entries(all).filter((entry): entry is [string, string] => entry[1] !== undefined));
-      const payload = body === undefined ? {} : typeof body === 'string' ? { payload: body } : { payload: body as object };
+      const sent = Object.fromEntries(
+        Object.entries(all).filter((entry): entry is [string, string] => entry[1] !== undefined),
+      );
+      const payload =
+        body === undefined ? {} : typeof body === 'string' ? { payload: body } : { payload: body as object };
       return answerOf(await app.inject({ method, url: `/open-api/v1${path}`, headers: sent, ...payload }));
     },
   };

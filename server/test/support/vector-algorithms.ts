@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { createSecretKey, type KeyObject } from 'node:crypto';
+import { isAcceptablePin, type PinRuns } from '@pinward/contract/pin-rule';
 import { aesCmac } from '../../src/crypto/cmac.ts';
 import { cardVerificationValue } from '../../src/crypto/cvv.ts';
 import { openEcb, sealEcb } from '../../src/crypto/ecb-envelope.ts';
@@ -22,7 +23,6 @@ import {
   PinBlockError,
   type PinKey,
 } from '../../src/crypto/pin-block.ts';
-import { isAcceptablePin, type PinRuns } from '../../src/pins/pin-policy.ts';
 
 /** A published vector: its inputs are strings or numbers, by the names of the vectors' own description. */
 export interface Vector {
@@ -58,7 +58,11 @@ export const ALGORITHMS: Record<string, (vector: Vector) => void> = {
   },
   'pinblock.iso4.decipher': givesPin((v) => decipherPinBlock4(key(v), bytes(v, 'pin_block'), pan(v))),
   'pinblock.iso4.decipher-reject': refuses((v) => decipherPinBlock4(key(v), bytes(v, 'pin_block'), pan(v))),
-  cvv: (v) => assert.equal(cardVerificationValue(bytes(v, 'cvk'), text(v, 'pan'), text(v, 'expiry'), text(v, 'service_code')), v.expected),
+  cvv: (v) =>
+    assert.equal(
+      cardVerificationValue(bytes(v, 'cvk'), text(v, 'pan'), text(v, 'expiry'), text(v, 'service_code')),
+      v.expected,
+    ),
   'kcv.tdes': (v) => assert.equal(tdesCheckValue(bytes(v, 'key'), Number(v.bytes)), v.expected),
   'kcv.aes-cmac': (v) => assert.equal(aesCheckValue(bytes(v, 'key'), Number(v.bytes)), v.expected),
   'aes.ecb-block': (v) => {
@@ -126,7 +130,8 @@ const pin = (vector: Vector): Buffer => Buffer.from(text(vector, 'pin'), 'latin1
 const pan = (vector: Vector): Buffer => Buffer.from(text(vector, 'pan'), 'latin1');
 const key = (vector: Vector): KeyObject => createSecretKey(bytes(vector, 'key'));
 const shown = (value: Buffer): string => value.toString('hex').toUpperCase();
-const nibbles = (vector: Vector): Buffer => Buffer.from([...text(vector, 'fill_nibbles')].map((digit) => Number.parseInt(digit, 16)));
+const nibbles = (vector: Vector): Buffer =>
+  Buffer.from([...text(vector, 'fill_nibbles')].map((digit) => Number.parseInt(digit, 16)));
 
 function tdesKey(vector: Vector): PinKey {
   const object = key(vector);

@@ -1,0 +1,45 @@
+import { CARD_STATUSES } from '@pinward/contract/card-status';
+import { CARD_TYPES, CARDHOLDER_STATUSES } from '@pinward/contract/vocabulary';
+import Type, { type TSchema } from 'typebox';
+import { successSchema } from './envelope.ts';
+
+/** The platform's number of a card, a cardholder and so on. Imported ones may have another form than ours. */
+export function OrderNumber(description: string) {
+  return Type.String({ pattern: '^[A-Za-z0-9_-]{1,64}$', description });
+}
+
+/** A number that the merchant gives, in a form of its own: 1 to 64 characters, none of them a control character. */
+export function UniqueNumber(description: string) {
+  return Type.String({ minLength: 1, maxLength: 64, pattern: '^[^\\u0000-\\u001f\\u007f]*$', description });
+}
+
+/** A member that may be absent. `null` means the same, since many JSON libraries write it for a missing value. */
+export function Maybe<T extends TSchema>(schema: T) {
+  return Type.Optional(Type.Union([schema, Type.Null()]));
+}
+
+/** A filter by a number of either kind. An empty one filters nothing: the API's own samples send empty fields. */
+export const Filter = Maybe(Type.String({ maxLength: 64, pattern: '^[^\\u0000]*$' }));
+
+export const CardTypeField = Type.Enum([...CARD_TYPES]);
+export const CardStatusField = Type.Enum([...CARD_STATUSES]);
+export const CardholderStatusField = Type.Enum([...CARDHOLDER_STATUSES]);
+
+/** An instant in Unix milliseconds. */
+export function Time(description: string) {
+  return Type.Integer({ description: `${description}, Unix milliseconds` });
+}
+
+export function Email(description: string) {
+  return Type.String({ maxLength: 254, pattern: '^[^@\\s\\u0000]+@[^@\\s\\u0000]+$', description });
+}
+
+/** `yyyy-MM-dd`. That there is such a day is judged later. */
+export const BirthDate = Type.String({ pattern: '^[0-9]{4}-[0-9]{2}-[0-9]{2}$' });
+export const Phone = Type.String({ pattern: '^[0-9]{4,20}$', description: 'Digits alone' });
+
+export const Pan = Type.String({ pattern: '^[0-9]{12,19}$' });
+export const Expiry = Type.String({ pattern: '^[0-9]{4}$', description: 'YYMM' });
+
+/** The answer of calls that only tell that they worked. */
+export const Result = successSchema(Type.Object({ result: Type.Boolean() }));

@@ -1,0 +1,26 @@
+import type { FastifyInstance, HTTPMethods } from 'fastify';
+import { sendFailure } from './envelope.ts';
+
+/**
+ * Collects the methods of the routes that follow. The returned function then adds routes for all other methods of
+ * their paths, which answer 405 and name the right ones.
+ */
+export function collectMethods(app: FastifyInstance): () => void {
+  const methodsOf = new Map<string, string[]>();
+  app.addHook('onRoute', ({ url, method }) => {
+    methodsOf.set(url, [...(methodsOf.get(url) ?? []), ...[method].flat()]);
+  });
+  return () => {
+    for (const [url, methods] of [...methodsOf]) {
+      app.route({
+        url,
+        method: app.supportedMethods.filter((method) => !methods.includes(method)) as HTTPMethods[],
+        schema: { hide: true } as object,
+        onRequest: (request, reply) => {
+          sendFailure(request, reply.header('Allow', methods.join(', ')), 'invalidParameter', { httpStatus: 405 });
+        },
+        handler: () => {},
+      });
+    }
+  };
+}

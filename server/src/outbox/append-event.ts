@@ -1,0 +1,62 @@
+import type { CallbackAction } from '@pinward/contract/vocabulary';
+import type { Queryable } from '../db/queryable.ts';
+import { fromMs } from '../db/sql-time.ts';
+
+/*
+ * The outbox: what merchants are to be told, written in the transaction of the change that it tells of. callbacks/
+ * sends it. The SQL of the insert stands here alone, also for statements that do other work at the same time.
+ */
+
+/** An event in SQL expressions over the rows of `from`, which have merchant_id and card_no. */
+interface EventSql {
+  /** A table expression, with its joins and condition: `head where tell_merchant`. */
+  from: string;
+  action: string;
+  /** A uuid: the `id` that the merchant sees. */
+  pushId?: string;
+  /** JSON: the callback's `data`. */
+  data: string;
+  /** timestamptz. */
+  at: string;
+}
+
+/** SQL: inserts an event for each row of `from`. It is due at once. */
+export function insertEvent({ from, action, pushId = 'gen_random_uuid()', data, at }: EventSql): string {
+  return `insert into callback_events (merchant_id, card_no, action, push_id, data, created_at, due_at)
+  select merchant_id, card_no, ${action}, ${pushId}, ${data}, ${at}, ${at} from ${from}`;
+}
+
+/** SQL: whether a merchant, by its alias, has a callback URL and takes the action. */
+export function takesEvent(merchant: string, action: string): string {
+  return `${merchant}.callback_url is not null and ${action} = any(${merchant}.callback_actions)`;
+}
+
+/** SQL: the `data` of an event about a PIN. Made of strings that need no escaping, and a whole number. */
+export function pinEventData(atMs: string): string {
+  return `concat('{"card_no":"', card_no, '","cardholder_no":"', cardholder_no, '","time":', ${atMs}, '}')`;
+}
+
+export interface NewEvent {
+  merchantId: number;
+  cardNo: string;
+  action: CallbackAction;
+  data: object;
+  atMs: number;
+}
+
+/**
+ * Stores an event if the merchant takes it. Runs in the transaction of the change, which holds the lock of the card:
+ * so a card's events get their ids in the order of its commits.
+ */
+export async function appendEvent(tx: Queryable, { merchantId, cardNo, action, data, atMs }: NewEvent): Promise<void> {
+  await tx.query(
+    'append-event',
+    insertEvent({
+      from: `(select merchant_id, $2::text as card_no from merchants m where merchant_id = $1 and ${takesEvent('m', '$3')}) e`,
+      action: '$3',
+      data: '$4',
+      at: fromMs('$5'),
+    }),
+    [merchantId, cardNo, action, JSON.stringify(data), atMs],
+  );
+}
