@@ -16,6 +16,7 @@ import {
   updateStoredMerchant,
 } from '../merchants/store.ts';
 import { storePackage } from '../products/create-package.ts';
+import type { PackageSheet } from '../products/package-sheet.ts';
 import { insertBin } from '../products/store.ts';
 import { insertIssuerKey, issuerKeyIdentity } from '../zone-keys/store.ts';
 import {
@@ -38,11 +39,18 @@ const RESET_ATTEMPTS = 10;
 /** Makes the sandbox world in an empty database. Does nothing if there is a merchant. */
 export async function seedSandbox(db: Database, keys: Keys): Promise<void> {
   if (!(await isEmpty(db))) return;
+  const packages = await readPackages();
   await db.transaction(async (tx) => {
     // Two processes may start at once. The second one waits here, and then finds merchants.
     await tx.query('lock-merchants', 'lock table merchants in exclusive mode');
-    if (await isEmpty(tx)) await makeWorld(tx, keys);
+    if (await isEmpty(tx)) await makeWorld(tx, keys, packages);
   });
+}
+
+/** Reads the packages before tables are locked: the module is slow to load, so it is loaded here. */
+async function readPackages(): Promise<PackageSheet[]> {
+  const { readPackageSheet } = await import('../products/package-sheet.ts');
+  return cardPackages.map((sheet) => readPackageSheet(JSON.stringify(sheet)));
 }
 
 async function isEmpty(db: Queryable): Promise<boolean> {
@@ -59,16 +67,17 @@ async function isEmpty(db: Queryable): Promise<boolean> {
  * another order; then the transaction gives up its locks and runs again.
  */
 export async function resetSandbox(db: Database, keys: Keys): Promise<void> {
+  const packages = await readPackages();
   for (let attempt = 1; ; attempt++) {
     try {
-      return await replaceWorld(db, keys);
+      return await replaceWorld(db, keys, packages);
     } catch (error) {
       if (!isLockFault(error) || attempt === RESET_ATTEMPTS) throw error;
     }
   }
 }
 
-function replaceWorld(db: Database, keys: Keys): Promise<void> {
+function replaceWorld(db: Database, keys: Keys, packages: PackageSheet[]): Promise<void> {
   return db.transaction(async (tx) => {
     // Locks the tables in the order of the list. A PIN set locks them in the same order;
     // otherwise the two could deadlock.
@@ -80,15 +89,15 @@ function replaceWorld(db: Database, keys: Keys): Promise<void> {
        restart identity`,
     );
     await tx.query('reset-platform-chain', 'update installation set audit_count = 0, audit_head = default');
-    await makeWorld(tx, keys);
+    await makeWorld(tx, keys, packages);
   });
 }
 
-async function makeWorld(tx: Queryable, keys: Keys): Promise<void> {
+async function makeWorld(tx: Queryable, keys: Keys, packages: PackageSheet[]): Promise<void> {
   const idOf = await makeMerchants(tx);
   await makeCredentials(tx, keys, idOf);
   await makeIssuer(tx, keys);
-  await makeProducts(tx);
+  await makeProducts(tx, packages);
   await makeCardholders(tx, idOf);
   for (const card of cards) await makeCard(tx, keys, idOf(card.merchantNo), card);
 }
@@ -140,10 +149,9 @@ async function makeIssuer(tx: Queryable, keys: Keys): Promise<void> {
   await auditIssuer(tx, issuerId, { atMs: BORN_MS, action: 'issuer_created', by: 'sandbox', details });
 }
 
-async function makeProducts(tx: Queryable): Promise<void> {
+async function makeProducts(tx: Queryable, packages: PackageSheet[]): Promise<void> {
   await insertBin(tx, ISSUER.issuerNo, CARD_BIN, BORN_MS);
-  const { readPackageSheet } = await import('../products/package-sheet.ts'); // slow to load, and rarely needed
-  for (const sheet of cardPackages) await storePackage(tx, readPackageSheet(JSON.stringify(sheet)), BORN_MS);
+  for (const sheet of packages) await storePackage(tx, sheet, BORN_MS);
 }
 
 async function makeCardholders(tx: Queryable, idOf: IdOf): Promise<void> {
