@@ -9,9 +9,8 @@ import { type Batch, createBatcher } from '../src/db/batch.ts';
 import type { Database } from '../src/db/database.ts';
 import { findCardForPin, writePin } from '../src/pins/store.ts';
 import { buildServices } from '../src/services.ts';
-import { FIRST_CARD } from './support/calls.ts';
 import { addCards } from './support/more-cards.ts';
-import { pinBody } from './support/sandbox.ts';
+import { FIRST_CARD, pinBody } from './support/sandbox.ts';
 import { intactChain } from './support/stored-pin.ts';
 import { merchantOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
 

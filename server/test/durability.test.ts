@@ -4,9 +4,9 @@ import { describe, type TestContext, test } from 'node:test';
 import { readConfig } from '../src/config.ts';
 import { openDatabase } from '../src/db/database.ts';
 import { openPlatform, type Platform } from '../src/platform.ts';
-import { FIRST_CARD, type NetworkAnswer, remoteMerchant, validPin } from './support/calls.ts';
+import { type NetworkAnswer, remoteMerchant, validPin } from './support/calls.ts';
 import { addCards } from './support/more-cards.ts';
-import { seal } from './support/sandbox.ts';
+import { FIRST_CARD, seal } from './support/sandbox.ts';
 import { type Installation, install, isAlive, type ServerProcess, until } from './support/server-process.ts';
 import { intactChain, storedPin } from './support/stored-pin.ts';
 

@@ -6,11 +6,29 @@ import { createCredential } from '../src/merchants/create-credential.ts';
 import { disableCredential } from '../src/merchants/disable-credential.ts';
 import { exchange } from './support/raw-socket.ts';
 import { type PlainRequest, send } from './support/requests.ts';
-import { pinBody, seal } from './support/sandbox.ts';
-import { type Answer, type Headers, merchantOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
+import {
+  API_KEY,
+  DISABLED_API_KEY,
+  ELSEWHERE_API_KEY,
+  EXPIRED_API_KEY,
+  FIRST_CARD,
+  MERCHANT_NO,
+  pinBody,
+  SUSPENDED_API_KEY,
+  SUSPENDED_MERCHANT_NO,
+  seal,
+} from './support/sandbox.ts';
+import {
+  type Answer,
+  type Headers,
+  merchantOf,
+  operatorOf,
+  startPlatform,
+  type TestPlatform,
+} from './support/test-platform.ts';
 
 const TOKEN_PATH = '/open-api/v1/merchant/token';
-const DETAIL_PATH = '/open-api/v1/card/C202605220001/detail';
+const DETAIL_PATH = `/open-api/v1/card/${FIRST_CARD.cardNo}/detail`;
 const PIN_SET_PATH = '/open-api/v1/card/pin/set';
 const UPDATE_PATH = '/open-api/v1/card/status/update';
 const STRANGER = '203.0.113.7';
@@ -29,14 +47,10 @@ before(async () => {
 after(() => platform.close());
 
 function goodHeaders(): Headers {
-  return { 'api-key': 'sandbox_api_key', timestamp: String(platform.clock.now), 'access-token': token };
+  return { 'api-key': API_KEY, timestamp: String(platform.clock.now), 'access-token': token };
 }
 
-function operator() {
-  return { db: platform.db, keys: platform.keys, now: () => platform.clock.now };
-}
-
-/** A request that the gate lets through, but for what `change` says. */
+/** Sends a request that the gate accepts, with the changes that `change` makes to it. */
 function call(change: Partial<PlainRequest> = {}): Promise<Answer> {
   return send(platform, { path: DETAIL_PATH, ...change, headers: { ...goodHeaders(), ...change.headers } });
 }
@@ -47,16 +61,16 @@ function assertEnvelope(answer: Answer, code: number, msg: string): void {
   assert.match(String(answer.headers['x-request-id']), /^[0-9a-f-]{36}$/);
 }
 
-describe('the gate refuses, with HTTP 200 and no data,', () => {
+describe('a refusal has HTTP 200 and no data:', () => {
   const refusals: [what: string, code: number, text: string, headers: Headers][] = [
     ['a request without Api-Key', 1002, 'Api-Key is required', { 'api-key': undefined }],
     ['an empty Api-Key', 1002, 'Api-Key is required', { 'api-key': '' }],
     ['an unknown Api-Key', 1008, 'Api-Key does not exist', { 'api-key': 'no_such_key' }],
-    ['a known Api-Key in other case', 1008, 'Api-Key does not exist', { 'api-key': 'SANDBOX_API_KEY' }],
-    ['a disabled Api-Key', 1010, 'Api-Key is not enabled', { 'api-key': 'disabled_api_key' }],
-    ['an expired Api-Key', 1011, 'Api-Key has expired', { 'api-key': 'expired_api_key' }],
-    ["a suspended merchant's Api-Key", 1022, SUSPENDED_TEXT, { 'api-key': 'suspended_merchant_api_key' }],
-    ['an address that is not on the list', 1003, 'IP address not allowed', { 'api-key': 'elsewhere_api_key' }],
+    ['a known Api-Key in upper case', 1008, 'Api-Key does not exist', { 'api-key': 'SANDBOX_API_KEY' }],
+    ['a disabled Api-Key', 1010, 'Api-Key is not enabled', { 'api-key': DISABLED_API_KEY }],
+    ['an expired Api-Key', 1011, 'Api-Key has expired', { 'api-key': EXPIRED_API_KEY }],
+    ["a suspended merchant's Api-Key", 1022, SUSPENDED_TEXT, { 'api-key': SUSPENDED_API_KEY }],
+    ['an address that is not on the allowlist', 1003, 'IP address not allowed', { 'api-key': ELSEWHERE_API_KEY }],
     ['a request without Timestamp', 1005, 'Timestamp invalid or expired', { timestamp: undefined }],
     ['a request without Access-Token', 1006, 'Access-Token is required', { 'access-token': undefined }],
     ['an empty Access-Token', 1006, 'Access-Token is required', { 'access-token': '' }],
@@ -64,7 +78,7 @@ describe('the gate refuses, with HTTP 200 and no data,', () => {
   ];
 
   for (const [what, code, english, headers] of refusals) {
-    test(`${what}: ${code}, in English and in Chinese`, async () => {
+    test(`${what} answers ${code}, in English and in Chinese`, async () => {
       const entry = Object.values(ERRORS).find((one) => one.code === code);
       assert.equal(entry?.english, english);
       for (const request of [
@@ -80,7 +94,7 @@ describe('the gate refuses, with HTTP 200 and no data,', () => {
     });
   }
 
-  test('PINs that are set on one card too often: 1009, in English and in Chinese', async () => {
+  test('a card with too many PIN sets answers 1009, in English and in Chinese', async () => {
     const entry = Object.values(ERRORS).find((one) => one.code === 1009);
     assert.ok(entry);
     const limited = await startPlatform(
@@ -104,7 +118,7 @@ describe('the gate refuses, with HTTP 200 and no data,', () => {
   });
 });
 
-test('of any faults that one request has, the earliest in the order of the contract answers', async () => {
+test('a request with several faults answers the code that comes first in the contract', async () => {
   const order = [1002, 1008, 1010, 1011, 1022, 1003, 1005, 1006, 1007, 1004];
   const either = [false, true];
   const keys: { apiKey: string | undefined; keyFaults: number[] }[] = [
@@ -114,18 +128,20 @@ test('of any faults that one request has, the earliest in the order of the contr
   for (const disabled of either)
     for (const expired of either)
       for (const suspended of either) {
-        const merchantNo = suspended ? 'M202605220003' : 'M202605220001';
+        const merchantNo = suspended ? SUSPENDED_MERCHANT_NO : MERCHANT_NO;
         const expiry = expired ? { expiresAtMs: platform.clock.now - 1 } : {};
-        const { apiKey } = await createCredential(operator(), { merchantNo, ipAllowlist: ['127.0.0.1'], ...expiry });
-        if (disabled) await disableCredential(operator(), apiKey);
+        const { apiKey } = await createCredential(operatorOf(platform), {
+          merchantNo,
+          ipAllowlist: ['127.0.0.1'],
+          ...expiry,
+        });
+        if (disabled) await disableCredential(operatorOf(platform), apiKey);
         keys.push({ apiKey, keyFaults: [disabled ? 1010 : 0, expired ? 1011 : 0, suspended ? 1022 : 0] });
       }
 
   let asked = 0;
   for (const { apiKey, keyFaults } of keys) {
-    const ownToken = keyFaults.some((fault) => fault > 0)
-      ? 'none could be fetched'
-      : await merchantOf(platform, apiKey).token();
+    const ownToken = keyFaults.some((fault) => fault > 0) ? 'no token' : await merchantOf(platform, apiKey).token();
     for (const elsewhere of either)
       for (const late of either)
         for (const tokenFault of [0, 1006, 1007])
@@ -144,7 +160,7 @@ test('of any faults that one request has, the earliest in the order of the contr
               },
               body: garbled ? '{' : { card_no: 'C0', status: 'Frozen' },
             });
-            // 4001, for want of the card, shows that nothing was at fault.
+            // There is no card C0: a request without a fault answers 4001.
             assert.equal(code, order.find((one) => faults.includes(one)) ?? 4001, `faults ${faults}`);
             asked++;
           }
@@ -154,20 +170,20 @@ test('of any faults that one request has, the earliest in the order of the contr
 
 describe('a Timestamp', () => {
   const variants: [what: string, header: (now: number) => string | undefined, code: 0 | 1005][] = [
-    ['of this very millisecond is good', (now) => `${now}`, 0],
-    ['exactly 60,000 ms old is good', (now) => `${now - 60_000}`, 0],
-    ['60,001 ms old is refused', (now) => `${now - 60_001}`, 1005],
-    ['1 ms in the future is refused', (now) => `${now + 1}`, 1005],
+    ['of the current millisecond is accepted', (now) => `${now}`, 0],
+    ['that is exactly 60,000 ms old is accepted', (now) => `${now - 60_000}`, 0],
+    ['that is 60,001 ms old is refused', (now) => `${now - 60_001}`, 1005],
+    ['that is 1 ms in the future is refused', (now) => `${now + 1}`, 1005],
     ['that is missing is refused', () => undefined, 1005],
     ['that is empty is refused', () => '', 1005],
-    ['of 12 digits is refused', (now) => `${now}`.slice(0, 12), 1005],
-    ['of 14 digits is refused', (now) => `0${now}`, 1005],
+    ['with 12 digits is refused', (now) => `${now}`.slice(0, 12), 1005],
+    ['with 14 digits is refused', (now) => `0${now}`, 1005],
     ['in seconds is refused', (now) => `${now / 1000}`, 1005],
     ['with a letter is refused', (now) => `${now}`.replace(/.$/, 'x'), 1005],
     ['with a fraction is refused', (now) => `${now}.5`.slice(-13), 1005],
     ['with a sign is refused', (now) => `+${now}`, 1005],
-    ['in another script is refused', () => '１７８０３１５２０００００', 1005],
-    ['given twice is refused', (now) => `${now}, ${now}`, 1005],
+    ['in full-width digits is refused', () => '１７８０３１５２０００００', 1005],
+    ['that is given twice is refused', (now) => `${now}, ${now}`, 1005],
   ];
   for (const [what, header, code] of variants) {
     test(what, async () => {
@@ -177,7 +193,7 @@ describe('a Timestamp', () => {
     });
   }
 
-  test('is worth nothing to whoever replays the request more than 60 s later', async () => {
+  test('stops a replay of its request after 60 s', async () => {
     const captured = { headers: { timestamp: String(platform.clock.now) } };
     assert.equal((await call(captured)).code, 0);
     platform.clock.now += 60_000;
@@ -191,21 +207,21 @@ describe("the caller's address", () => {
   let listed: string;
   const allowed = ['2001:db8:1::/48', '2001:db8:2::5', '198.51.100.9', '198.51.100.128/25'];
   before(async () => {
-    listed = (await createCredential(operator(), { merchantNo: 'M202605220001', ipAllowlist: allowed })).apiKey;
+    listed = (await createCredential(operatorOf(platform), { merchantNo: MERCHANT_NO, ipAllowlist: allowed })).apiKey;
   });
   const ask = (on: TestPlatform, apiKey: string, from: string, forwarded?: string) => {
     const claims = { 'x-forwarded-for': forwarded, 'x-real-ip': forwarded, forwarded: forwarded && `for=${forwarded}` };
     return send(on, { path: TOKEN_PATH, from, headers: { ...goodHeaders(), 'api-key': apiKey, ...claims } });
   };
 
-  test('is held against the list, with an IPv4 address in IPv6 clothes as what it is', async () => {
+  test('is compared with the allowlist; an IPv4 address that is mapped to IPv6 counts as IPv4', async () => {
     const loopback = ['127.0.0.1', '127.200.3.4', '::1', '::ffff:127.0.0.1', '::FFFF:127.0.0.1'];
     const others = ['10.0.0.1', '::ffff:10.0.0.1', '128.0.0.1', '126.255.255.255', '::2', '::'];
-    for (const from of loopback) assert.equal((await ask(platform, 'sandbox_api_key', from)).code, 0, from);
-    for (const from of others) assert.equal((await ask(platform, 'sandbox_api_key', from)).code, 1003, from);
+    for (const from of loopback) assert.equal((await ask(platform, API_KEY, from)).code, 0, from);
+    for (const from of others) assert.equal((await ask(platform, API_KEY, from)).code, 1003, from);
   });
 
-  test('is held against single addresses and blocks of both families', async () => {
+  test('is compared with single addresses and blocks, in IPv4 and IPv6', async () => {
     const inside = [
       '198.51.100.9',
       '::ffff:198.51.100.9',
@@ -227,9 +243,9 @@ describe("the caller's address", () => {
     for (const from of outside) assert.equal((await ask(platform, listed, from)).code, 1003, from);
   });
 
-  test('may have the zone of a link of this machine, and a PIN is set from there too', async () => {
-    const { apiKey, apiSecret } = await createCredential(operator(), {
-      merchantNo: 'M202605220001',
+  test('can be a link-local address with a zone, and a PIN set from there succeeds', async () => {
+    const { apiKey, apiSecret } = await createCredential(operatorOf(platform), {
+      merchantNo: MERCHANT_NO,
       ipAllowlist: ['fe80::/10'],
     });
     const first = await ask(platform, apiKey, 'fe80::1%eth0');
@@ -240,33 +256,33 @@ describe("the caller's address", () => {
     assert.equal(set.code, 0);
   });
 
-  test('is the one of the connection, whatever a header claims', async () => {
+  test('is the address of the connection, and no header changes it', async () => {
     for (const claim of ['127.0.0.1', '::1', '127.0.0.1, 127.0.0.1', STRANGER]) {
-      assert.equal((await ask(platform, 'sandbox_api_key', STRANGER, claim)).code, 1003, claim);
-      assert.equal((await ask(platform, 'sandbox_api_key', '127.0.0.1', claim)).code, 0, claim);
+      assert.equal((await ask(platform, API_KEY, STRANGER, claim)).code, 1003, claim);
+      assert.equal((await ask(platform, API_KEY, '127.0.0.1', claim)).code, 0, claim);
     }
   });
 
-  test('is the last one before the trusted proxies, where there are such', async () => {
+  test('is the last address before the trusted proxies, if proxies are trusted', async () => {
     const behind = await startPlatform(
       { TRUST_PROXY: '10.0.0.0/8, 192.0.2.1' },
       { databaseUrl: platform.databaseUrl, clock: platform.clock },
     );
     const cases: [what: string, from: string, forwarded: string | undefined, code: 0 | 1003][] = [
       ['an allowed caller behind the proxy', '10.1.2.3', '127.0.0.1', 0],
-      ['the same, with the proxy on a socket of both families', '::ffff:10.1.2.3', '127.0.0.1', 0],
+      ['an allowed caller behind the proxy, on a dual-stack socket', '::ffff:10.1.2.3', '127.0.0.1', 0],
       ['a stranger behind the proxy', '10.1.2.3', STRANGER, 1003],
       ['an allowed caller behind two proxies', '10.1.2.3', '127.0.0.1, 192.0.2.1', 0],
-      ['a stranger who sent an allowed address along', '10.1.2.3', `127.0.0.1, ${STRANGER}`, 1003],
+      ['a stranger that sends an allowed address in the header', '10.1.2.3', `127.0.0.1, ${STRANGER}`, 1003],
       [
-        'a stranger who sent an allowed address and a proxy along',
+        'a stranger that sends an allowed address and a proxy in the header',
         '10.1.2.3',
         `127.0.0.1, 10.9.9.9, ${STRANGER}`,
         1003,
       ],
-      ['an allowed caller who sent a stranger along', '10.1.2.3', `${STRANGER}, 127.0.0.1`, 0],
-      ['a stranger who is no proxy', STRANGER, '127.0.0.1', 1003],
-      ['an allowed caller who is no proxy', '127.0.0.1', STRANGER, 0],
+      ['an allowed caller that sends a stranger in the header', '10.1.2.3', `${STRANGER}, 127.0.0.1`, 0],
+      ['a stranger that is not a proxy', STRANGER, '127.0.0.1', 1003],
+      ['an allowed caller that is not a proxy', '127.0.0.1', STRANGER, 0],
       ['the proxy itself', '10.1.2.3', undefined, 1003],
       ['garbage', '10.1.2.3', 'garbage', 1003],
       ['garbage beside an allowed address', '10.1.2.3', '127.0.0.1, <garbage>', 1003],
@@ -274,12 +290,12 @@ describe("the caller's address", () => {
       ['an empty header', '10.1.2.3', '', 1003],
     ];
     for (const [what, from, forwarded, code] of cases)
-      assert.equal((await ask(behind, 'sandbox_api_key', from, forwarded)).code, code, what);
+      assert.equal((await ask(behind, API_KEY, from, forwarded)).code, code, what);
     await behind.close();
   });
 });
 
-describe('the answer to a request that no route takes', () => {
+describe('a request that matches no route', () => {
   const cases: [
     what: string,
     method: NonNullable<PlainRequest['method']>,
@@ -287,17 +303,17 @@ describe('the answer to a request that no route takes', () => {
     status: number,
     allow?: string,
   ][] = [
-    ['an unknown path is 404', 'GET', '/open-api/v1/nothing', 404],
-    ['an unknown path with a body of any form is 404', 'POST', '/nothing', 404],
-    ['a doubled slash is 404', 'GET', '//open-api/v1/merchant/token', 404],
-    ['a slash at the end is 404', 'GET', `${TOKEN_PATH}/`, 404],
-    ['a path in other case is 404', 'GET', TOKEN_PATH.toUpperCase(), 404],
-    ['GET of a POST is 405', 'GET', PIN_SET_PATH, 405, 'POST'],
-    ['PUT of a POST, with a body of any form, is 405', 'PUT', PIN_SET_PATH, 405, 'POST'],
-    ['DELETE of a GET is 405', 'DELETE', DETAIL_PATH, 405, 'GET'],
-    ['POST of a GET is 405', 'POST', TOKEN_PATH, 405, 'GET'],
-    ['OPTIONS is 405', 'OPTIONS', '/open-api/v1/card/list', 405, 'POST'],
-    ['PATCH of the health check is 405', 'PATCH', '/healthz', 405, 'GET'],
+    ['with an unknown path answers 404', 'GET', '/open-api/v1/nothing', 404],
+    ['with an unknown path and a body of another type answers 404', 'POST', '/nothing', 404],
+    ['with a double slash answers 404', 'GET', '//open-api/v1/merchant/token', 404],
+    ['with a slash at the end answers 404', 'GET', `${TOKEN_PATH}/`, 404],
+    ['with its path in upper case answers 404', 'GET', TOKEN_PATH.toUpperCase(), 404],
+    ['by GET to a POST route answers 405', 'GET', PIN_SET_PATH, 405, 'POST'],
+    ['by PUT to a POST route, with a body of another type, answers 405', 'PUT', PIN_SET_PATH, 405, 'POST'],
+    ['by DELETE to a GET route answers 405', 'DELETE', DETAIL_PATH, 405, 'GET'],
+    ['by POST to a GET route answers 405', 'POST', TOKEN_PATH, 405, 'GET'],
+    ['by OPTIONS answers 405', 'OPTIONS', '/open-api/v1/card/list', 405, 'POST'],
+    ['by PATCH to the health check answers 405', 'PATCH', '/healthz', 405, 'GET'],
   ];
   for (const [what, method, path, status, allow] of cases) {
     test(what, async () => {
@@ -312,16 +328,16 @@ describe('the answer to a request that no route takes', () => {
   }
 });
 
-test('no route of the API is reached without the gate, however its path is spelled', async () => {
+test('no spelling of a path reaches a route of the API without the gate', async () => {
   const { paths = {} } = merchantDocument(platform.app) as { paths?: Record<string, Record<string, unknown>> };
   const gated = Object.entries(paths).filter(([path]) => path.startsWith('/open-api/'));
   assert.ok(gated.length >= 6);
   for (const [template, operations] of gated) {
-    const path = template.replaceAll(/\{\w+\}/g, 'C202605220001');
+    const path = template.replaceAll(/\{\w+\}/g, FIRST_CARD.cardNo);
     for (const method of Object.keys(operations)) {
       const request = { method: method.toUpperCase() as 'GET' | 'POST', body: method === 'get' ? undefined : {} };
       assert.equal((await send(platform, { ...request, path })).code, 1002, path);
-      assert.equal((await send(platform, { ...request, path: `${path}?api-key=sandbox_api_key` })).code, 1002, path);
+      assert.equal((await send(platform, { ...request, path: `${path}?api-key=${API_KEY}` })).code, 1002, path);
       for (const spelling of [
         path.replace('v1', '%761'),
         `${path};x`,
@@ -334,11 +350,11 @@ test('no route of the API is reached without the gate, however its path is spell
   }
 });
 
-describe('a body is refused with 1004 and HTTP 200, also through a socket,', () => {
+describe('a body', () => {
   const json = 'application/json';
   const fine = { card_no: 'C0', status: 'Frozen' };
   const bodies: [what: string, type: string | undefined, body: string][] = [
-    ['that is no JSON', json, '{"card_no":'],
+    ['that is not JSON', json, '{"card_no":'],
     ['that is empty', json, ''],
     ['that is an array', json, '[]'],
     ['that is null', json, 'null'],
@@ -349,17 +365,17 @@ describe('a body is refused with 1004 and HTTP 200, also through a socket,', () 
     ['as text/plain', 'text/plain', JSON.stringify(fine)],
     ['as application/xml', 'application/xml', '<card/>'],
     ['as a form', 'application/x-www-form-urlencoded', 'card_no=C0'],
-    ['as a type that only begins like JSON', 'application/jsonp', JSON.stringify(fine)],
+    ['with a type that only begins like JSON', 'application/jsonp', JSON.stringify(fine)],
     ['without a type', undefined, JSON.stringify(fine)],
   ];
   for (const [what, type, body] of bodies) {
-    test(what, async () => {
+    test(`${what} answers 1004 with HTTP 200, also over a socket`, async () => {
       const text = type === json ? 'Invalid request parameter' : 'Content-Type invalid parameter';
       const injected = await call({ method: 'POST', path: UPDATE_PATH, headers: { 'content-type': type }, body });
       assert.equal(injected.httpStatus, 200);
       assertEnvelope(injected, 1004, text);
       const headers = { ...goodHeaders(), ...(type && { 'content-type': type }) } as Record<string, string>;
-      // As bytes: of a string fetch would tell the type by itself.
+      // As bytes: for a string, fetch would add a type of its own.
       const response = await fetch(url + UPDATE_PATH, {
         method: 'POST',
         headers,
@@ -369,7 +385,7 @@ describe('a body is refused with 1004 and HTTP 200, also through a socket,', () 
     });
   }
 
-  test('over 16 KiB in chunks, so that no header tells its length', async () => {
+  test('over 16 KiB in chunks, without a header for its length, answers 1004', async () => {
     const headers = {
       ...goodHeaders(),
       host: 'x',
@@ -386,7 +402,7 @@ describe('a body is refused with 1004 and HTTP 200, also through a socket,', () 
     assert.deepEqual([answer.status, JSON.parse(answer.body)], [200, { code: 1004, msg: 'Invalid request parameter' }]);
   });
 
-  test('but not with a charset beside the type, nor at 16 KiB exactly', async () => {
+  test('of exactly 16 KiB is accepted, also when the type has a charset or another case', async () => {
     const body = JSON.stringify({
       ...fine,
       more: 'x'.repeat(16 * 1024 - JSON.stringify({ ...fine, more: '' }).length),
@@ -401,19 +417,19 @@ describe('a body is refused with 1004 and HTTP 200, also through a socket,', () 
   });
 });
 
-describe('what is no HTTP gets the envelope all the same, and the server lives on:', () => {
+describe('a connection that sends', () => {
   const broken: [what: string, bytes: string, status: number][] = [
     ['headers over 16 KiB', `GET ${TOKEN_PATH} HTTP/1.1\r\nHost: x\r\nApi-Key: ${'x'.repeat(17 * 1024)}\r\n\r\n`, 431],
-    ['garbage', '5f0c\u0000garbage\r\n\r\n', 400],
-    ['a TLS greeting', '\u0016\u0003\u0001\u0002\u0000\u0001\u0000\r\n\r\n', 400],
+    ['bytes that are not HTTP', '5f0c\u0000garbage\r\n\r\n', 400],
+    ['a TLS handshake', '\u0016\u0003\u0001\u0002\u0000\u0001\u0000\r\n\r\n', 400],
     [
-      'a body of two lengths',
+      'two lengths for one body',
       `POST ${UPDATE_PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}`,
       400,
     ],
   ];
   for (const [what, bytes, status] of broken) {
-    test(what, async () => {
+    test(`${what} gets the envelope, and the server stays up`, async () => {
       const answer = await exchange(port, bytes);
       assert.equal(answer.status, status);
       assert.match(

@@ -7,9 +7,9 @@ import { type TestContext, test } from 'node:test';
 import { readConfig } from '../src/config.ts';
 import { runAs } from '../src/db/native.ts';
 import { openPlatform, type Platform } from '../src/platform.ts';
-import { FIRST_CARD, type RemoteMerchant, remoteMerchant, validPin } from './support/calls.ts';
+import { type RemoteMerchant, remoteMerchant, validPin } from './support/calls.ts';
 import { emptyDatabase } from './support/empty-database.ts';
-import { pinBody } from './support/sandbox.ts';
+import { FIRST_CARD, pinBody } from './support/sandbox.ts';
 import { childrenOf, type Installation, install, type ServerProcess, until } from './support/server-process.ts';
 import { intactChain, storedPin } from './support/stored-pin.ts';
 

@@ -6,8 +6,9 @@ import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readConfig } from '../src/config.ts';
 import { openPlatform, type Platform } from '../src/platform.ts';
-import { FIRST_CARD, remoteMerchant, validPin } from './support/calls.ts';
+import { remoteMerchant, validPin } from './support/calls.ts';
 import { emptyDatabase } from './support/empty-database.ts';
+import { FIRST_CARD } from './support/sandbox.ts';
 import { type Installation, install, type ServerProcess } from './support/server-process.ts';
 import { storedPin } from './support/stored-pin.ts';
 

@@ -10,11 +10,13 @@ import { disableCredential } from '../src/merchants/disable-credential.ts';
 import { secretIdentity } from '../src/merchants/store.ts';
 import { updateMerchant } from '../src/merchants/update-merchant.ts';
 import { send } from './support/requests.ts';
-import { merchantOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
+import { API_KEY, FIRST_CARD } from './support/sandbox.ts';
+import { merchantOf, operatorOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
+import { readValue } from './support/values.ts';
 
 const DAY_MS = 86_400_000;
 const TOKEN_PATH = '/open-api/v1/merchant/token';
-/** No merchant of these tests has cards, so a call that the gate lets through lists none. */
+/** Any merchant may make this call: code 0 shows that the gate accepted it. */
 const LIST = {
   method: 'POST',
   path: '/open-api/v1/card/list',
@@ -22,7 +24,7 @@ const LIST = {
 } as const;
 
 let platform: TestPlatform;
-/** A second process on the same database, as far as the gate can tell. */
+/** Acts as a second process on the same database. */
 let second: TestPlatform;
 before(async () => {
   platform = await startPlatform();
@@ -33,13 +35,9 @@ after(async () => {
   await platform.close();
 });
 
-function operator() {
-  return { db: platform.db, keys: platform.keys, now: () => platform.clock.now };
-}
-
-/** A merchant with one credential of its own. */
+/** Makes a merchant with one credential. */
 async function newMerchant(): Promise<{ merchantNo: string; apiKey: string; secret: string }> {
-  const merchantNo = await createMerchant(operator(), {
+  const merchantNo = await createMerchant(operatorOf(platform), {
     name: 'Merchant of a test',
     integrationMode: 'AUTHORIZATION',
     pinRuns: 'arithmetic',
@@ -49,7 +47,10 @@ async function newMerchant(): Promise<{ merchantNo: string; apiKey: string; secr
 }
 
 async function newCredential(merchantNo: string): Promise<{ apiKey: string; secret: string }> {
-  const { apiKey, apiSecret } = await createCredential(operator(), { merchantNo, ipAllowlist: ['127.0.0.1'] });
+  const { apiKey, apiSecret } = await createCredential(operatorOf(platform), {
+    merchantNo,
+    ipAllowlist: ['127.0.0.1'],
+  });
   return { apiKey, secret: apiSecret.expose() };
 }
 
@@ -62,7 +63,10 @@ function fetchToken(apiKey: string, on = platform): Promise<string> {
   return merchantOf(on, apiKey).token();
 }
 
-/** Both platforms come to answer `code`: no call that begins a second or more after the change has another answer. */
+/**
+ * Waits until both platforms answer `code`. Fails if a call that begins a second or more after the
+ * change gets another answer.
+ */
 async function settlesWithinASecond(code: number, ask: (on: TestPlatform) => Promise<number>): Promise<void> {
   const changedAt = performance.now();
   const sinceChange = () => performance.now() - changedAt;
@@ -71,7 +75,7 @@ async function settlesWithinASecond(code: number, ask: (on: TestPlatform) => Pro
       let lastOtherMs = 0;
       for (let askedMs = sinceChange(); (await ask(on)) !== code; askedMs = sinceChange()) {
         lastOtherMs = askedMs;
-        assert.ok(lastOtherMs < 1_000, `another answer than ${code} after ${Math.round(lastOtherMs)} ms`);
+        assert.ok(lastOtherMs < 1_000, `not ${code} after ${Math.round(lastOtherMs)} ms`);
         await sleep(5);
       }
     }),
@@ -81,9 +85,9 @@ async function settlesWithinASecond(code: number, ask: (on: TestPlatform) => Pro
 }
 
 describe('a token', () => {
-  test('lives 24 hours to the millisecond, and says so', async () => {
+  test('expires after exactly 24 hours, as its expired_time says', async () => {
     const own = await startPlatform();
-    const headers = { 'api-key': 'sandbox_api_key', timestamp: String(own.clock.now) };
+    const headers = { 'api-key': API_KEY, timestamp: String(own.clock.now) };
     const { data } = await send(own, { path: TOKEN_PATH, headers });
     const {
       access_token: token,
@@ -93,7 +97,7 @@ describe('a token', () => {
     assert.equal(expiry, own.clock.now + DAY_MS);
     assert.deepEqual(nothing, {});
     const use = async () => {
-      const all = { 'api-key': 'sandbox_api_key', timestamp: String(own.clock.now), 'access-token': token };
+      const all = { 'api-key': API_KEY, timestamp: String(own.clock.now), 'access-token': token };
       return (await send(own, { ...LIST, headers: all })).code;
     };
     assert.equal(await use(), 0);
@@ -104,10 +108,10 @@ describe('a token', () => {
     await own.close();
   });
 
-  test('lives as long as ACCESS_TOKEN_LIFETIME_SECONDS says', async () => {
+  test('expires after ACCESS_TOKEN_LIFETIME_SECONDS', async () => {
     const own = await startPlatform({ ACCESS_TOKEN_LIFETIME_SECONDS: '90' });
     const merchant = merchantOf(own);
-    const call = async () => (await merchant.call('GET', '/card/C202605220001/detail')).code;
+    const call = async () => (await merchant.call('GET', `/card/${FIRST_CARD.cardNo}/detail`)).code;
     assert.equal(await call(), 0);
     own.clock.now += 89_999;
     assert.equal(await call(), 0);
@@ -116,7 +120,7 @@ describe('a token', () => {
     await own.close();
   });
 
-  test('lives on beside those that are fetched after it, on every platform', async () => {
+  test('stays valid on every platform when later tokens are fetched', async () => {
     const { apiKey } = await newMerchant();
     const tokens: string[] = [];
     for (let i = 0; i < 150; i++) tokens.push(await fetchToken(apiKey));
@@ -125,7 +129,7 @@ describe('a token', () => {
       for (const token of tokens) assert.equal(await use(apiKey, token, on), 0);
   });
 
-  test("serves no other Api-Key: neither another merchant's nor another of the same merchant", async () => {
+  test('is refused with another Api-Key, of another merchant or of the same one', async () => {
     const mine = await newMerchant();
     const alsoMine = await newCredential(mine.merchantNo);
     const other = await newMerchant();
@@ -136,7 +140,7 @@ describe('a token', () => {
     assert.equal(await use(other.apiKey, await fetchToken(alsoMine.apiKey)), 1007);
   });
 
-  test('serves in the one spelling in which it was issued', async () => {
+  test('is accepted only in the spelling in which it was issued', async () => {
     const { apiKey } = await newMerchant();
     let token = await fetchToken(apiKey);
     while (!/[-_]/.test(token)) token = await fetchToken(apiKey);
@@ -157,7 +161,7 @@ describe('a token', () => {
     assert.equal(await use(apiKey, token), 0);
   });
 
-  test('that was signed under an earlier key of the platform counts until that key is destroyed', () => {
+  test('that is signed under an earlier platform key stays valid until that key is destroyed', () => {
     const subject = {
       credentialId: 1,
       apiKey: 'ak',
@@ -176,7 +180,7 @@ describe('a token', () => {
   });
 });
 
-describe('within a second, on two platforms at once,', () => {
+describe('within a second, on both platforms:', () => {
   async function newCaller() {
     const merchant = await newMerchant();
     const token = await fetchToken(merchant.apiKey);
@@ -184,23 +188,23 @@ describe('within a second, on two platforms at once,', () => {
     return { ...merchant, token, ask: (on: TestPlatform) => use(merchant.apiKey, token, on) };
   }
 
-  test('a disabled credential and its tokens are out', async () => {
+  test('a disabled credential and its tokens answer 1010', async () => {
     const { apiKey, ask } = await newCaller();
-    await disableCredential(operator(), apiKey);
+    await disableCredential(operatorOf(platform), apiKey);
     await settlesWithinASecond(1010, ask);
   });
 
-  test('the tokens of a disabled merchant are out, and stay out when it is enabled again, while new ones serve', async () => {
+  test("a disabled merchant's tokens answer 1022; after it is enabled they answer 1007 and new ones work", async () => {
     const { merchantNo, apiKey, ask } = await newCaller();
-    await updateMerchant(operator(), merchantNo, { status: 'Disabled' });
+    await updateMerchant(operatorOf(platform), merchantNo, { status: 'Disabled' });
     await settlesWithinASecond(1022, ask);
-    await updateMerchant(operator(), merchantNo, { status: 'Active' });
+    await updateMerchant(operatorOf(platform), merchantNo, { status: 'Active' });
     await settlesWithinASecond(1007, ask);
     const token = await fetchToken(apiKey);
     for (const on of [platform, second]) assert.equal(await use(apiKey, token, on), 0);
   });
 
-  test('a new secret ends the tokens that were fetched under the old one', async () => {
+  test('the tokens of a replaced secret answer 1007', async () => {
     const { apiKey, ask } = await newCaller();
     const wrapped = await platform.keys.kek.wrap(Buffer.alloc(32, 'n'), secretIdentity(apiKey));
     await platform.db.tuples('new-secret', 'update credentials set secret_wrapped = $2 where api_key = $1', [
@@ -211,37 +215,36 @@ describe('within a second, on two platforms at once,', () => {
     assert.equal(await use(apiKey, await fetchToken(apiKey), second), 0);
   });
 
-  test('a wider allowlist lets in, a narrower one shuts out, and tokens live on through both', async () => {
+  test('an address added to the allowlist gets in, a removed one does not, and tokens stay valid', async () => {
     const { apiKey, token, ask } = await newCaller();
     const askFromAfar = (on: TestPlatform) => use(apiKey, token, on, '198.51.100.7');
     assert.equal(await askFromAfar(platform), 1003);
-    await changeAllowlist(operator(), apiKey, { add: ['198.51.100.0/24'] });
+    await changeAllowlist(operatorOf(platform), apiKey, { add: ['198.51.100.0/24'] });
     await settlesWithinASecond(0, askFromAfar);
-    await changeAllowlist(operator(), apiKey, { remove: ['127.0.0.1'] });
+    await changeAllowlist(operatorOf(platform), apiKey, { remove: ['127.0.0.1'] });
     await settlesWithinASecond(1003, ask);
     assert.equal(await askFromAfar(second), 0);
   });
 });
 
-describe('whoever reads the database', () => {
-  test('finds no token and no secret in any row of any table', async () => {
+describe('an API secret in the database', () => {
+  test('is in clear in no row of any table, and neither is a token', async () => {
     const { apiKey, secret } = await newMerchant();
     const token = await fetchToken(apiKey);
     assert.equal(await use(apiKey, token), 0);
-    const tables = await platform.db.tuples<[string]>(
+    const tables = await platform.db.query<{ tablename: string }>(
       'tables',
       `select tablename from pg_tables where schemaname = 'public'`,
     );
     const found = async (text: string): Promise<string[]> => {
       const hits: string[] = [];
-      for (const [table] of tables) {
+      for (const { tablename: table } of tables) {
         const search = `select count(*) from ${table} as row_of_it where row_of_it::text ilike '%' || $1 || '%'`;
-        const [[count] = [0]] = await platform.db.tuples<[number]>(`search ${table}`, search, [text]);
-        if (count > 0) hits.push(table);
+        if ((await readValue<number>(platform.db, search, [text])) > 0) hits.push(table);
       }
       return hits;
     };
-    assert.deepEqual((await found(apiKey)).sort(), ['audit_records', 'credentials'], 'the search finds what is there');
+    assert.deepEqual((await found(apiKey)).sort(), ['audit_records', 'credentials'], 'the search finds an Api-Key');
     for (const text of [token, secret]) {
       assert.deepEqual(await found(text), []);
       assert.deepEqual(await found(Buffer.from(text).toString('hex')), []);
@@ -249,7 +252,7 @@ describe('whoever reads the database', () => {
     assert.deepEqual(await found(Buffer.from(token, 'base64url').toString('hex')), []);
   });
 
-  test('gains nothing by moving a wrapped secret to another row: it does not open, and the log says nothing of it', async () => {
+  test('does not open in the row of another credential, and the log does not show it', async () => {
     const [one, other] = [await newMerchant(), await newMerchant()];
     await platform.db.tuples(
       'swap',

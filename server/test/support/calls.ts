@@ -1,4 +1,4 @@
-import { SANDBOX_SECRET, seal } from './sandbox.ts';
+import { API_KEY, type Card, FIRST_CARD, SANDBOX_SECRET, seal, wireNamesOf } from './sandbox.ts';
 
 /** What a merchant's server got for a call over the network. */
 export interface NetworkAnswer {
@@ -10,13 +10,6 @@ export interface NetworkAnswer {
   text: string;
 }
 
-export interface Card {
-  cardNo: string;
-  cardholderNo: string;
-}
-
-export const FIRST_CARD: Card = { cardNo: 'C202605220001', cardholderNo: 'U202605220001' };
-
 /** A merchant's server that calls a platform in another process. */
 export interface RemoteMerchant {
   call(path: string, body?: unknown, headers?: Record<string, string>): Promise<NetworkAnswer>;
@@ -27,7 +20,7 @@ export interface RemoteMerchant {
   headers(): Promise<Record<string, string>>;
 }
 
-export function remoteMerchant(url: string, apiKey = 'sandbox_api_key', apiSecret = SANDBOX_SECRET): RemoteMerchant {
+export function remoteMerchant(url: string, apiKey = API_KEY, apiSecret = SANDBOX_SECRET): RemoteMerchant {
   let token: Promise<string> | undefined;
 
   async function send(path: string, headers: Record<string, string>, body?: unknown): Promise<NetworkAnswer> {
@@ -64,8 +57,8 @@ export function remoteMerchant(url: string, apiKey = 'sandbox_api_key', apiSecre
       token ??= fetchToken();
       return send(path, { 'Access-Token': await token, ...headers }, body);
     },
-    setPin: (pin, { cardNo, cardholderNo } = FIRST_CARD) =>
-      merchant.call('/card/pin/set', { card_no: cardNo, cardholder_no: cardholderNo, pin: seal(pin, apiSecret) }),
+    setPin: (pin, card = FIRST_CARD) =>
+      merchant.call('/card/pin/set', { ...wireNamesOf(card), pin: seal(pin, apiSecret) }),
     listCards: () => merchant.call('/card/list', { start_time: '2026-05-01', end_time: '2026-06-01' }),
     async headers() {
       token ??= fetchToken();

@@ -2,13 +2,13 @@ import { createSecretKey } from 'node:crypto';
 import { CompactEncrypt, importJWK, type JWK } from 'jose';
 import { sealEcb } from '../../src/crypto/ecb-envelope.ts';
 import { boundKey } from '../../src/pins/pin-envelope.ts';
-import { SANDBOX_SECRET } from './sandbox.ts';
+import { FIRST_CARD, SANDBOX_SECRET } from './sandbox.ts';
 
-/** Seals a PIN into the `bound` envelope, as a merchant's server does. */
+/** Seals a PIN into the `bound` envelope, as a merchant's server does. The default is the first card. */
 export function sealBound(
   pin: string,
   timestamp: string,
-  { cardNo = 'C202605220001', cardholderNo = 'U202605220001', secret = SANDBOX_SECRET } = {},
+  { cardNo = FIRST_CARD.cardNo, cardholderNo = FIRST_CARD.cardholderNo, secret = SANDBOX_SECRET } = {},
 ): string {
   const key = createSecretKey(Buffer.from(secret, 'utf8'));
   return sealEcb(boundKey(key, { cardNo, cardholderNo, timestamp }), pin);
@@ -16,7 +16,7 @@ export function sealBound(
 
 export interface JweOptions {
   header?: Record<string, unknown>;
-  /** Instead of the claims. */
+  /** The plaintext to seal instead of the claims. */
   payload?: string;
 }
 

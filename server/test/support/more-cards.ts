@@ -3,7 +3,7 @@ import { insertCard, panIdentity } from '../../src/cards/store.ts';
 import type { Database } from '../../src/db/database.ts';
 import type { Keys } from '../../src/keys/keys.ts';
 import { EXPIRY_YYMM, sandboxPan } from '../../src/sandbox/world.ts';
-import type { Card } from './calls.ts';
+import type { Card } from './sandbox.ts';
 
 /** Adds activated physical cards to the sandbox merchant's first cardholder, for tests that need many. */
 export async function addCards({ db, keys }: { db: Database; keys: Keys }, count: number): Promise<Card[]> {

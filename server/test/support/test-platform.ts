@@ -9,6 +9,7 @@ import { openKeyFile } from '../../src/keys/open-key-file.ts';
 import { logOptions } from '../../src/log.ts';
 import { buildServices, type Services } from '../../src/services.ts';
 import { urlOfDatabase } from './database-url.ts';
+import { API_KEY } from './sandbox.ts';
 import { testKek } from './test-kek.ts';
 
 /** A clock that stands still until a test moves it. */
@@ -86,6 +87,11 @@ export async function startPlatform(
   };
 }
 
+/** What operators' use-cases are given: the platform's database and keys, and the test's clock. */
+export function operatorOf({ db, keys, clock }: Pick<TestPlatform, 'db' | 'keys' | 'clock'>) {
+  return { db, keys, now: () => clock.now };
+}
+
 export interface Answer {
   httpStatus: number;
   code: number;
@@ -110,7 +116,7 @@ export interface Merchant {
   call(method: 'GET' | 'POST', path: string, body?: unknown, headers?: Headers): Promise<Answer>;
 }
 
-export function merchantOf({ app, clock }: Pick<TestPlatform, 'app' | 'clock'>, apiKey = 'sandbox_api_key'): Merchant {
+export function merchantOf({ app, clock }: Pick<TestPlatform, 'app' | 'clock'>, apiKey = API_KEY): Merchant {
   let token: string | undefined;
   const merchant: Merchant = {
     apiKey,

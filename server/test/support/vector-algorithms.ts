@@ -24,7 +24,7 @@ import {
   type PinKey,
 } from '../../src/crypto/pin-block.ts';
 
-/** A published vector: its inputs are strings or numbers, by the names of the vectors' own description. */
+/** A published vector. Its inputs are strings or numbers, named as in the description of the vectors. */
 export interface Vector {
   id: string;
   source: string;
@@ -33,7 +33,7 @@ export interface Vector {
   [input: string]: unknown;
 }
 
-/** What the product does with each algorithm's vectors. Each throws where the product does not do as the vector says. */
+/** Checks for each algorithm. A check throws if the product gives another result than the vector. */
 export const ALGORITHMS: Record<string, (vector: Vector) => void> = {
   'pinblock.iso0': gives((v) => encodePinBlock0(pin(v), pan(v))),
   'pinblock.iso0.decode-reject': refuses((v) => decodePinBlock0(bytes(v, 'pin_block'), pan(v))),
@@ -84,7 +84,7 @@ export const ALGORITHMS: Record<string, (vector: Vector) => void> = {
   },
   'wire.reject': (v) => {
     const { block, formFault } = openEcb(key(v), text(v, 'ciphertext_base64'));
-    assert.ok(formFault === 1 || !isAcceptablePin(block, 'arithmetic'), 'was taken');
+    assert.ok(formFault === 1 || !isAcceptablePin(block, 'arithmetic'), 'the product accepts the envelope');
   },
   'pin-policy.base-rule': (v) => {
     const expected = v.expected as Record<PinRuns, string>;
@@ -113,7 +113,7 @@ function refuses(read: (vector: Vector) => Buffer): (vector: Vector) => void {
   return (vector) => assert.throws(() => read(vector), PinBlockError);
 }
 
-/** An input that must be there: a vector without it is a failure, not a pass. */
+/** Reads an input that the vector must have. A vector without it fails. */
 function text(vector: Vector, name: string): string {
   const value = vector[name];
   assert.ok(typeof value === 'string', `${name} is missing`);
@@ -122,7 +122,7 @@ function text(vector: Vector, name: string): string {
 
 function bytes(vector: Vector, name: string): Buffer {
   const hex = text(vector, name);
-  assert.match(hex, /^([0-9A-Fa-f]{2})*$/, `${name} is no hex`);
+  assert.match(hex, /^([0-9A-Fa-f]{2})*$/, `${name} is not hex`);
   return Buffer.from(hex, 'hex');
 }
 
@@ -138,7 +138,7 @@ function tdesKey(vector: Vector): PinKey {
   return { algorithm: object.symmetricKeySize === 24 ? 'TDES-3' : 'TDES-2', key: object };
 }
 
-/** Digits and their padding, as a merchant's cipher would give them. */
+/** The clear block of one AES block: digits and PKCS padding, as a merchant's server makes it. */
 function clearBlock(digits: string): Buffer {
   const block = Buffer.alloc(16, 16 - digits.length);
   block.write(digits, 'latin1');

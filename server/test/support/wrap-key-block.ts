@@ -12,9 +12,9 @@ import { tdesCipher } from '../../src/crypto/tdes.ts';
 const HEADER_LENGTH = 16;
 
 /**
- * Makes a key block, as an issuer's HSM does. Its format is in crypto/key-block.ts. The padding is
- * random and hides the length of the key up to `hideUpToBytes`: the longest key of its kind, 24 for
- * TDES and 32 for AES. Optional blocks get a padding block where their length needs one.
+ * Makes a key block, as an issuer's HSM does (the format is in crypto/key-block.ts). The padding is
+ * random and hides the length of a key of up to `hideUpToBytes` bytes: the longest key of its kind,
+ * 24 for TDES and 32 for AES. Adds a padding block to the optional blocks if their length needs one.
  * Throws KeyBlockError for a block that the platform cannot read.
  */
 export function wrapKeyBlock(
@@ -46,7 +46,7 @@ export function wrapKeyBlock(
   return block;
 }
 
-/** All optional blocks, filled up to a multiple of the cipher's block with a padding block `PB`. */
+/** All optional blocks. A padding block `PB` fills them up to a multiple of the cipher's block. */
 function optionalText(blocks: OptionalBlock[], blockBytes: number): { count: number; text: string } {
   let text = '';
   for (const { id, data } of blocks) {
