@@ -1,6 +1,7 @@
 /**
- * Starts a throw-away platform, sets a PIN, and asks for every refusal of the contract. Exit status 0 only if every
- * answer came out as the contract says.
+ * Starts a temporary platform, sets a PIN, and provokes every refusal of the contract. The exit
+ * status is 0 only if every answer is as the contract says. It is written as a merchant would write
+ * it: with the sandbox's public values and no code of the platform.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createCipheriv, hkdfSync, randomBytes, randomUUID } from 'node:crypto';
@@ -15,20 +16,26 @@ const CARD = { card_no: 'C202605220001', cardholder_no: 'U202605220001' };
 const OTHER = { card_no: 'C202605220005', cardholder_no: 'U202605220002' };
 const SETS_A_MINUTE = 25;
 
-/** AES/ECB/PKCS5Padding under the bytes of the apiSecret, Base64: all that a merchant's server has to do. */
+/** The `ecb` envelope: AES/ECB/PKCS5Padding under the bytes of the apiSecret, in Base64. */
 function encipher(pin: string): string {
   const cipher = createCipheriv('aes-256-ecb', SECRET, null);
   return Buffer.concat([cipher.update(pin), cipher.final()]).toString('base64');
 }
 
-/** The same cipher under a key for this card, cardholder and Timestamp: worth nothing elsewhere or later. */
+/**
+ * The `bound` envelope: the same cipher under a key for this card, cardholder and Timestamp. It is
+ * useless on another card and after 60 s.
+ */
 function bind(pin: string, timestamp: string): string {
   const info = ['pinward/pin/v1', CARD.card_no, CARD.cardholder_no, timestamp].join('\0');
   const cipher = createCipheriv('aes-256-ecb', Buffer.from(hkdfSync('sha256', SECRET, '', info, 32)), null);
   return Buffer.concat([cipher.update(pin), cipher.final()]).toString('base64');
 }
 
-/** Sealed to the platform's published key, as a cardholder's browser would: nobody between sees the PIN, and it works once. */
+/**
+ * The `jwe` envelope: encrypted to the platform's published key, for example in the cardholder's
+ * browser. Nobody between the browser and the platform sees the PIN. It works once.
+ */
 async function sealToPlatform(pin: string): Promise<string> {
   const { keys } = (await (await fetch(`${url}/.well-known/jwks.json`)).json()) as { keys: [JWK] };
   const claims = { pin, card_no: CARD.card_no, iat: Math.floor(Date.now() / 1000), jti: randomUUID() };
@@ -37,11 +44,11 @@ async function sealToPlatform(pin: string): Promise<string> {
     .encrypt(await importJWK(keys[0], 'ECDH-ES+A256KW'));
 }
 
-/** The sandbox's zone key and the PAN of its first card: what the network's side has. */
+/** What the card network knows: the sandbox's zone key, and the PAN of its first card. */
 const ZONE_KEY = Buffer.from('53414E44424F582D5A4F4E452D50494E2D4B45592D30313233343536373839AB', 'hex');
 const PAN = '9999990000000014';
 
-/** A PIN block of ISO 9564-1 format 4: PIN field, enciphered, XOR PAN field, enciphered again. */
+/** A PIN block, ISO 9564-1 format 4: encrypt the PIN field, XOR the PAN field, encrypt again. */
 function pinBlock(pin: string): string {
   const aes = createCipheriv('aes-256-ecb', ZONE_KEY, null).setAutoPadding(false);
   const pinField = Buffer.concat([Buffer.from(`4${pin.length}${pin}`.padEnd(16, 'A'), 'hex'), randomBytes(8)]);
@@ -49,7 +56,7 @@ function pinBlock(pin: string): string {
   return aes.update(aes.update(pinField).map((byte, i) => byte ^ (panField[i] as number))).toString('hex');
 }
 
-/** What the issuer's host is told of a PIN. */
+/** What the platform answers the issuer about a PIN. */
 async function verify(pin: string): Promise<string> {
   const response = await fetch(`${url}/issuer/v1/pin/verify`, {
     method: 'POST',
@@ -103,7 +110,7 @@ const steps: Step[] = [
   { says: 'no Access-Token', expect: 1006, headers: { 'Access-Token': undefined } },
   { says: "another Api-Key's token", expect: 1007, headers: { 'Api-Key': 'other_api_key' } },
   { says: 'a body without a pin', expect: 1004, body: { pin: undefined } },
-  { says: 'a body that is no JSON', expect: 1004, body: '{"card_no":' },
+  { says: 'a body that is not JSON', expect: 1004, body: '{"card_no":' },
   { says: 'a card that does not exist', expect: 4001, body: { card_no: 'C000000000000', pin: encipher('142536') } },
   { says: "another cardholder's card", expect: 4001, body: { card_no: 'C202605220005', pin: encipher('142536') } },
   {
@@ -118,7 +125,7 @@ const steps: Step[] = [
   { says: 'the PIN 912375: three rising digits', expect: 4016, body: { pin: encipher('912375') } },
   { says: 'the PIN 259876: three falling digits', expect: 4016, body: { pin: encipher('259876') } },
   { says: 'a PIN of four digits', expect: 4016, body: { pin: encipher('1425') } },
-  { says: 'a PIN that was not enciphered', expect: 4016, body: { pin: '142536' } },
+  { says: 'a PIN that is not encrypted', expect: 4016, body: { pin: '142536' } },
   { says: 'the same, in Chinese', expect: 4016, body: { pin: '142536' }, headers: { Language: 'zh_CN' } },
 ];
 
@@ -145,7 +152,9 @@ async function start(dataDir: string): Promise<ChildProcess> {
 }
 
 const dataDir = mkdtempSync(join(tmpdir(), 'pinward-demo-'));
-chmodSync(dataDir, 0o711); // as root, PostgreSQL's user is to reach what is below, lest its files go elsewhere and stay there
+// Run by root, PostgreSQL has its own user. If that user cannot reach the folders below,
+// PostgreSQL's files go to another place and stay there.
+chmodSync(dataDir, 0o711);
 let platform: ChildProcess | undefined;
 let failures = 0;
 let counted = 0;
@@ -154,9 +163,8 @@ function report(says: string, expect: number, { code, msg }: { code: number; msg
   counted++;
   const fits = code === expect;
   if (!fits) failures++;
-  console.log(
-    `${fits ? '✔' : '✘'} ${says.padEnd(38)} ${String(code).padStart(4)}  ${msg}${fits ? '' : `   (the contract says ${expect})`}`,
-  );
+  const expected = fits ? '' : `   (the contract says ${expect})`;
+  console.log(`${fits ? '✔' : '✘'} ${says.padEnd(38)} ${String(code).padStart(4)}  ${msg}${expected}`);
 }
 
 try {
@@ -187,9 +195,9 @@ try {
   for (const [says, pin, expect] of [
     ['the issuer verifies 058291', '058291', 'match'],
     ['a wrong PIN', '902847', 'mismatch, 2 left'],
-    ['another', '142536', 'mismatch, 1 left'],
-    ['the third blocks', '736194', 'mismatch, 0 left'],
-    ['now even the right one', '058291', 'blocked'],
+    ['another wrong PIN', '142536', 'mismatch, 1 left'],
+    ['the third wrong PIN', '736194', 'mismatch, 0 left'],
+    ['the right PIN, which is now blocked', '058291', 'blocked'],
   ] as const) {
     const result = await verify(pin);
     if (result !== expect) failures++;
@@ -197,12 +205,14 @@ try {
     console.log(`${result === expect ? '✔' : '✘'} ${says.padEnd(38)}       ${result}`);
   }
 
-  // The card's limit counts refused PINs too; whatever is left of it is used up here.
+  // The card's limit counts refused PINs too. This loop uses up the rest of it.
   let last = { code: 0, msg: '' };
   for (let tries = 0; tries <= SETS_A_MINUTE && last.code !== 1009; tries++) last = await set({ says: '', expect: 0 });
   report(`more than ${SETS_A_MINUTE} sets a minute on one card`, 1009, last);
   console.log(
-    failures === 0 ? `\nAll ${counted} answers are the contract's.` : `\n${failures} answers are not the contract's.`,
+    failures === 0
+      ? `\nAll ${counted} answers are as the contract says.`
+      : `\n${failures} of ${counted} answers are not as the contract says.`,
   );
 } finally {
   if (platform?.exitCode === null) {

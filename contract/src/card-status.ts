@@ -6,7 +6,7 @@ interface Transition {
   to: CardStatus;
 }
 
-/** Every change of a card's status that exists. `Fail` and `Delete` are final. */
+/** All changes of a card's status. `Fail` and `Delete` are final. */
 export const CARD_TRANSITIONS = {
   issuePhysical: { from: ['Pending'], to: 'ToActivate' },
   issueVirtual: { from: ['Pending'], to: 'Activated' },
@@ -19,7 +19,7 @@ export const CARD_TRANSITIONS = {
 
 export type CardTransition = keyof typeof CARD_TRANSITIONS;
 
-/** The status after the transition; undefined if it does not start from `status`. */
+/** The status after the transition, or undefined if the transition cannot start from `status`. */
 export function statusAfter(transition: CardTransition, status: CardStatus): CardStatus | undefined {
   const { from, to }: Transition = CARD_TRANSITIONS[transition];
   return from.includes(status) ? to : undefined;

@@ -5,23 +5,23 @@ interface ErrorEntry {
   code: number;
   english: string;
   chinese: string;
-  /** For documents: when this code is answered. */
+  /** For the documents: when the platform answers with this code. */
   when: string;
-  /** Follows the name of a field that is at fault, where it differs from the code's own text. */
+  /** The text after the name of the field at fault, if it differs from the code's own text. */
   field?: Record<Language, string>;
 }
 
 /**
- * The error catalogue, by code: the only place where a code and its texts stand.
- * The English texts of 1001 to 1022 are the API's own; the others, and all Chinese ones, are this platform's.
- * Failures travel with HTTP 200 and a `code` (docs/adr/0003). `docs/errors.md` is generated from here.
+ * The error catalogue, by code: the only definition of codes and their texts. The English texts of
+ * 1001 to 1022 are the API's own. The others, and all Chinese texts, are this platform's. A failure
+ * has HTTP 200 and a `code` (docs/adr/0003). `docs/errors.md` is generated from this file.
  */
 export const ERRORS = {
   systemError: {
     code: 1001,
     english: 'System error, please try again later',
     chinese: '系统异常，请稍后重试',
-    when: 'A fault of the platform. Its log has the details under the `X-Request-Id` of the answer. Nothing was done by half.',
+    when: 'A fault of the platform. Its log has the details under the `X-Request-Id` of the answer. The call was done completely or not at all.',
   },
   apiKeyRequired: {
     code: 1002,
@@ -109,7 +109,7 @@ export const ERRORS = {
     when: '`start_time` and `end_time` are more than 90 days apart.',
   },
   merchantMissing: {
-    // Never answered here, and kept: merchants' programs know the code from the API's own list.
+    // This platform never answers it. It stays because merchants' programs know the API's list.
     code: 1021,
     english: 'Merchant does not exist',
     chinese: '商户不存在',
@@ -228,7 +228,7 @@ export const ERRORS = {
     code: 4005,
     english: 'Card status does not allow this operation',
     chinese: '卡片当前状态不允许此操作',
-    when: 'The PIN of a card that is not `Activated` was to be set, or the card cannot take the requested status from the one it has.',
+    when: 'The card is not `Activated`, so its PIN cannot be set, or it cannot change from its status to the requested one.',
   },
   cardTypeUnsupported: {
     code: 4006,
@@ -258,7 +258,7 @@ export const ERRORS = {
     code: 4018,
     english: 'PIN is not set',
     chinese: 'PIN 尚未设置',
-    when: 'Issuer: the PIN of a card that has none was to be unblocked.',
+    when: 'Issuer: the PIN cannot be unblocked, because the card has none.',
   },
   issuerUnknown: {
     code: 5001,
@@ -302,13 +302,13 @@ export type ErrorName = keyof typeof ERRORS;
 
 /** What a failure's text may say beyond its code. */
 export interface ErrorDetail {
-  /** The field at fault, in wire names; a nested one as a dotted path. */
+  /** The field at fault, in wire names. A nested field is a dotted path. */
   field?: string | undefined;
   /** The merchant's own policy that refused the PIN. */
   policy?: PinPolicy | undefined;
 }
 
-/** The `msg` of a failure: the code's text, with its field before it or its policy behind it. */
+/** The `msg` of a failure: the code's text, with the field before it or the policy after it. */
 export function errorText(name: ErrorName, language: Language, { field, policy }: ErrorDetail = {}): string {
   const entry: ErrorEntry = ERRORS[name];
   const text = language === 'zh_CN' ? entry.chinese : entry.english;

@@ -1,4 +1,6 @@
-/** How a PIN travels from the merchant to the platform, from the weakest to the strongest (docs/adr/0008). */
+/**
+ * How a PIN travels from merchant to platform, from the weakest to the strongest (docs/adr/0008).
+ */
 export const PIN_ENVELOPES = ['ecb', 'bound', 'jwe'] as const;
 export type PinEnvelope = (typeof PIN_ENVELOPES)[number];
 
@@ -7,7 +9,7 @@ export function isStrongEnough(envelope: PinEnvelope, minimum: PinEnvelope): boo
   return PIN_ENVELOPES.indexOf(envelope) >= PIN_ENVELOPES.indexOf(minimum);
 }
 
-/** `bound`: the bytes of the AES key, made by HKDF-SHA-256 (RFC 5869) of the apiSecret without salt. */
+/** `bound`: length of the AES key: HKDF-SHA-256 (RFC 5869) of the apiSecret, without salt. */
 export const BOUND_KEY_BYTES = 32;
 
 /** What a `bound` PIN is bound to. */
@@ -18,7 +20,10 @@ export interface BoundTo {
   timestamp: string;
 }
 
-/** `bound`: HKDF's info, "pinward/pin/v1" ‖ 00 ‖ card_no ‖ 00 ‖ cardholder_no ‖ 00 ‖ Timestamp. No field holds a 00. */
+/**
+ * `bound`: HKDF's info, "pinward/pin/v1" ‖ 00 ‖ card_no ‖ 00 ‖ cardholder_no ‖ 00 ‖ Timestamp. No
+ * field contains a 00, so two different subjects never give the same info.
+ */
 export function boundInfo({ cardNo, cardholderNo, timestamp }: BoundTo): string {
   return `pinward/pin/v1\0${cardNo}\0${cardholderNo}\0${timestamp}`;
 }
@@ -27,10 +32,13 @@ export function boundInfo({ cardNo, cardholderNo, timestamp }: BoundTo): string 
 export const JWE_ALGORITHM = 'ECDH-ES+A256KW';
 export const JWE_ENCRYPTION = 'A256GCM';
 
-/** `jwe`: a PIN may be this old, and the platform remembers its `jti` that long. */
+/** `jwe`: the greatest age of a PIN. The platform remembers its `jti` for this time. */
 export const JWE_LIFETIME_MS = 600_000;
 
-/** `jwe`: `iat` may lie this far ahead, since it may come from a cardholder's browser with a wrong clock. */
+/**
+ * `jwe`: how far `iat` may lie in the future, because a cardholder's browser may have a wrong
+ * clock.
+ */
 export const JWE_CLOCK_SKEW_MS = 60_000;
 
 /** `jwe`: the form of a `jti`. */

@@ -2,12 +2,15 @@ import { PIN_DIGITS } from './pin-rule.ts';
 import type { Language } from './vocabulary.ts';
 
 /*
- * Policies beyond the contract's rule. An operator sets each of them for a merchant: off, warn, or refuse.
- * Each is computed from what makes such PINs easy to guess; none is a list of PINs.
- * They take six digits as numbers 0 to 9. `pinward-server policy explain` counts how many PINs each refuses.
+ * PIN policies beyond the contract's rule. An operator sets each of them for a merchant: off, warn
+ * or refuse. Each policy is a rule for a pattern that makes PINs easy to guess; none is a list of
+ * PINs. They take six digits as numbers 0 to 9. `pinward-server policy explain` counts how many
+ * PINs each policy refuses.
  */
 
-/** What the personal policies compare with, as digits 0 to 9. A member is absent if nobody supplied it. */
+/**
+ * What the personal policies compare with, as digits 0 to 9. A member that is unknown is absent.
+ */
 export interface PersonalDigits {
   /** YYYYMMDD. */
   birthDate?: Uint8Array | undefined;
@@ -16,15 +19,15 @@ export interface PersonalDigits {
 }
 
 interface PolicyEntry {
-  /** Whether the PIN is weak by this policy. Absent if digits alone cannot tell (`history`). */
+  /** Whether the policy finds the PIN weak. Absent for `history`, where digits are not enough. */
   isWeak?: (pin: Uint8Array, about: PersonalDigits) => boolean;
-  /** For operators: the PINs it finds. */
+  /** For operators: the PINs that the policy finds. */
   finds: string;
   /** Follows the text of 4016 when the policy refuses. */
   refusal: Record<Language, string>;
 }
 
-/** In the order in which they are checked. */
+/** In the order of the checks. */
 export const PIN_POLICIES = {
   repeats: {
     isWeak: isRepeat,
@@ -33,7 +36,7 @@ export const PIN_POLICIES = {
   },
   steps: {
     isWeak: isStep,
-    finds: 'one step from digit to digit, or to the next but one: 024680, 142536',
+    finds: 'the same step from digit to digit, or to every second digit: 024680, 142536',
     refusal: { en_US: 'its digits follow one another in even steps', zh_CN: '数字等差排列' },
   },
   keypad: {
@@ -77,7 +80,7 @@ export type PolicyMode = (typeof POLICY_MODES)[number];
 /** A policy that is not named is off. */
 export type PolicySettings = Partial<Record<PinPolicy, PolicyMode>>;
 
-/** The policies that warn or refuse, in the order in which they are checked. */
+/** The policies that warn or refuse, in the order of the checks. */
 export type PoliciesInForce = ReadonlyMap<PinPolicy, PolicyMode>;
 
 export function policiesInForce(settings: PolicySettings): PoliciesInForce {
@@ -85,13 +88,15 @@ export function policiesInForce(settings: PolicySettings): PoliciesInForce {
   return new Map(modes.filter(([, mode]) => mode !== 'off'));
 }
 
-/** Whether the digits are weak by a policy. Always false for `history`, which compares reference values. */
+/**
+ * Whether a policy finds the digits weak. Always false for `history`: it compares reference values.
+ */
 export function isWeakBy(policy: PinPolicy, pin: Uint8Array, about: PersonalDigits): boolean {
   const entry: PolicyEntry = PIN_POLICIES[policy];
   return entry.isWeak?.(pin, about) ?? false;
 }
 
-/** ASCII digits as numbers 0 to 9. The caller wipes them where they are secret. */
+/** ASCII digits as numbers 0 to 9. If they are secret, the caller wipes them. */
 export function digitsOf(ascii: Uint8Array | string): Uint8Array {
   if (typeof ascii === 'string') return Uint8Array.from(ascii, (character) => character.charCodeAt(0) & 0xf);
   return Uint8Array.from(ascii, (byte) => byte & 0xf);
@@ -107,7 +112,9 @@ function isRepeat(pin: Uint8Array): boolean {
   return hasPeriod(2) || hasPeriod(3) || [0, 2, 4].every((i) => at(pin, i) === at(pin, i + 1));
 }
 
-/** One step, modulo 10, from each digit to the next (024680, 963074) or to the next but one (142536). */
+/**
+ * The same step, modulo 10, from each digit to the next (024680, 963074) or second next (142536).
+ */
 function isStep(pin: Uint8Array): boolean {
   const isEven = (distance: number): boolean => {
     const step = stepTo(distance);
@@ -121,13 +128,14 @@ function isStep(pin: Uint8Array): boolean {
   return isEven(1) || isEven(2);
 }
 
-/** Where a key is on the telephone keypad (ITU-T E.161): 1 2 3 / 4 5 6 / 7 8 9 / · 0 ·. */
+/** The place of a key on the telephone keypad (ITU-T E.161): 1 2 3 / 4 5 6 / 7 8 9 / · 0 ·. */
 const columnOf = (digit: number): number => (digit === 0 ? 1 : (digit - 1) % 3);
 const rowOf = (digit: number): number => (digit === 0 ? 3 : Math.floor((digit - 1) / 3));
 
 /**
- * PINs that are drawn rather than chosen: every key next to the one before (a walk: 125698), every key two
- * away along a row or column (corners: 139713), or two straight strokes of three keys (159357, 258147).
+ * PINs that draw a shape on the keypad. Either every key is next to the one before (a walk:
+ * 125698), or every key is two away in the same row or column (corners: 139713), or the PIN is two
+ * straight strokes of three keys (159357, 258147).
  */
 function isKeypadShape(pin: Uint8Array): boolean {
   const moves = Array.from({ length: PIN_DIGITS - 1 }, (_, i): [x: number, y: number] => [
@@ -156,17 +164,17 @@ function isDate(pin: Uint8Array): boolean {
 
 function isDay(yearOfCentury: number, month: number, day: number): boolean {
   if (month < 1 || month > 12 || day < 1) return false;
-  const leap = yearOfCentury % 4 === 0; // 2000 was a leap year, and no other year of 1950 to 2049 ends a century
+  const leap = yearOfCentury % 4 === 0; // 2000 was one, and 1950 to 2049 has no other year that ends in 00
   return day <= (month === 2 ? (leap ? 29 : 28) : [4, 6, 9, 11].includes(month) ? 30 : 31);
 }
 
-/** Holds day and month, in either order, or the year. */
+/** Whether the PIN contains day and month, in either order, or the year. */
 function holdsBirthDate(pin: Uint8Array, birthDate: Uint8Array): boolean {
   const [year, month, day] = [birthDate.subarray(0, 4), birthDate.subarray(4, 6), birthDate.subarray(6, 8)];
   return holds(pin, year) || holds(pin, Uint8Array.of(...day, ...month)) || holds(pin, Uint8Array.of(...month, ...day));
 }
 
-/** Holds the number's last four digits, or is six digits of it in a row. */
+/** Whether the PIN contains the number's last four digits, or is six digits of it in a row. */
 function isPartOf(pin: Uint8Array, number: Uint8Array): boolean {
   return (number.length >= 4 && holds(pin, number.subarray(-4))) || holds(number, pin);
 }

@@ -1,32 +1,35 @@
 /**
- * The contract's rule for PINs: six ASCII digits, without three adjacent digits that are equal, rise by one
- * or fall by one. Nothing here branches on a digit, so that timing does not tell which part of the rule failed.
+ * The contract's rule for PINs: six ASCII digits, without three adjacent digits that are equal,
+ * rise by one or fall by one. No code here branches on a digit, so the time does not reveal which
+ * part of the rule failed.
  */
 
 /**
- * What counts as consecutive. `arithmetic`: 7-8-9 does, 8-9-0 does not.
- * `keypad`: 8-9-0 does too, since 0 follows 9 on a keypad.
+ * Which digits are consecutive. `arithmetic`: 7-8-9 are, 8-9-0 are not. `keypad`: 8-9-0 are too,
+ * because 0 follows 9 on a keypad.
  */
 export const PIN_RUNS = ['arithmetic', 'keypad'] as const;
 export type PinRuns = (typeof PIN_RUNS)[number];
 
 export const PIN_DIGITS = 6;
 
-/** Bytes of the padded block in which a PIN travels: one AES block. */
+/** Length of the padded block in which a PIN travels: one AES block. */
 export const PIN_BLOCK_BYTES = 16;
 
 /**
- * Whether a clear block of 16 bytes is an acceptable PIN: padding, digits and runs.
- * Always checks everything, to the last byte, so neither the answer nor the time tells which check failed.
+ * Whether a decrypted block of 16 bytes is an acceptable PIN: padding, digits and runs. It always
+ * checks everything, to the last byte, so neither the answer nor the time reveals which check
+ * failed.
  */
 export function isAcceptablePin(block: ArrayLike<number>, runs: PinRuns): boolean {
   return (judgeDigits(block, PIN_DIGITS) | judgeRuns(block, runs)) === 0;
 }
 
 /**
- * 0 if the block holds exactly `count` ASCII digits and their PKCS#5 padding, else another number.
- * Reads every byte whatever it finds: an answer or a time that told wrong padding from a wrong digit
- * would let an attacker who holds ciphertexts find their content (a padding oracle).
+ * 0 if the block contains exactly `count` ASCII digits and their PKCS#5 padding, else another
+ * number. It reads every byte, whatever it finds. If the answer or the time were different for
+ * wrong padding and for a wrong digit, an attacker with ciphertexts could find their content (a
+ * padding oracle).
  */
 export function judgeDigits(block: ArrayLike<number>, count: number): number {
   const padding = PIN_BLOCK_BYTES - count;
@@ -40,7 +43,7 @@ export function judgeDigits(block: ArrayLike<number>, count: number): number {
 }
 
 /**
- * 0 unless three adjacent digits are equal, rise by one or fall by one. Takes ASCII digits.
+ * 0 if no three adjacent digits are equal, rise by one or fall by one, else 1. Takes ASCII digits.
  * Of the 1,000,000 PINs it refuses 95,272 under `arithmetic` and 102,422 under `keypad`.
  */
 export function judgeRuns(digits: ArrayLike<number>, runs: PinRuns): number {
@@ -51,13 +54,13 @@ export function judgeRuns(digits: ArrayLike<number>, runs: PinRuns): number {
     const b = (digits[i + 1] as number) - 0x30;
     const c = (digits[i + 2] as number) - 0x30;
     fault |= isRun(a, b, c);
-    // Once more with every 0 read as 10: finds 8-9-0 and 0-9-8.
+    // Check again with every 0 as 10, which finds 8-9-0 and 0-9-8.
     fault |= isRun(a + isZero(a) * zeroAfterNine, b + isZero(b) * zeroAfterNine, c + isZero(c) * zeroAfterNine);
   }
   return fault;
 }
 
-/** 1 for three equal, rising or falling numbers, else 0. */
+/** 1 if the three numbers are equal, rise by one or fall by one, else 0. */
 function isRun(a: number, b: number, c: number): number {
   const step = b - a;
   return isZero(step ^ (c - b)) & (isZero(step) | isZero(step - 1) | isZero(step + 1));

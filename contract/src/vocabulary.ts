@@ -1,9 +1,11 @@
-/** Words that appear on the wire and in the database. Each list is the only place where its words stand. */
+/**
+ * Words that appear on the wire and in the database. Each list is the only definition of its words.
+ */
 
 export const CARD_TYPES = ['Virtual', 'Physical'] as const;
 export type CardType = (typeof CARD_TYPES)[number];
 
-/** Who has frozen a card. What one of them froze, the other cannot unfreeze. */
+/** Who has frozen a card. Neither of them can unfreeze what the other froze. */
 export const FREEZERS = ['merchant', 'issuer', 'both'] as const;
 export type Freezer = (typeof FREEZERS)[number];
 
@@ -14,7 +16,7 @@ export type CardholderStatus = (typeof CARDHOLDER_STATUSES)[number];
 export const INTEGRATION_MODES = ['AUTHORIZATION', 'CREDIT_EXTENSION'] as const;
 export type IntegrationMode = (typeof INTEGRATION_MODES)[number];
 
-/** What a callback can report. A merchant receives the actions that it takes, once it has a callback URL. */
+/** What a callback can report. A merchant with a callback URL receives the actions set for it. */
 export const CALLBACK_ACTIONS = ['Card_update', 'Pin_set', 'Pin_blocked', 'Pin_unblocked'] as const;
 export type CallbackAction = (typeof CALLBACK_ACTIONS)[number];
 

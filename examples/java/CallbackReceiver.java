@@ -13,8 +13,9 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 
 /**
- * Takes callbacks: believes none that is not signed or too old, keeps each once, and answers code 0 only for what it has kept. The
- * platform sends again what it gets no 0 for, so one may come twice; those of one card come in order.
+ * Receives callbacks. It refuses a callback that is not signed or is too old, keeps each callback
+ * once, and answers code 0 only after it has kept it. The platform sends a callback again until it
+ * is answered with code 0, so one may arrive twice. The callbacks of one card arrive in order.
  */
 final class CallbackReceiver implements AutoCloseable {
     private static final long OLDEST_MS = 300_000;
@@ -31,7 +32,7 @@ final class CallbackReceiver implements AutoCloseable {
     private final List<Event> events = new ArrayList<>();
     private final List<String> refusals = new ArrayList<>();
 
-    /** Listens on this machine alone; port 0 is any that is free. */
+    /** Listens only on 127.0.0.1. Port 0 takes any free port. */
     CallbackReceiver(int port, String apiKey, String apiSecret) throws IOException {
         this.apiKey = apiKey;
         this.apiSecret = apiSecret;
@@ -45,12 +46,12 @@ final class CallbackReceiver implements AutoCloseable {
         return server.getAddress().getPort();
     }
 
-    /** What has come so far, in the order in which it came. */
+    /** The callbacks kept so far, in the order of their arrival. */
     synchronized List<Event> events() {
         return List.copyOf(events);
     }
 
-    /** Why callbacks were not believed. */
+    /** The reasons of all refusals. */
     synchronized List<String> refusals() {
         return List.copyOf(refusals);
     }
@@ -65,36 +66,41 @@ final class CallbackReceiver implements AutoCloseable {
         try (exchange) {
             String refusal = judge(exchange);
             if (refusal != null) note(refusal);
-            byte[] reply = Json.write(Json.object("code", refusal == null ? 0 : 1, "message", refusal == null ? "" : refusal))
-                    .getBytes(StandardCharsets.UTF_8);
+            Map<String, Object> answer =
+                    Json.object("code", refusal == null ? 0 : 1, "message", refusal == null ? "" : refusal);
+            byte[] reply = Json.write(answer).getBytes(StandardCharsets.UTF_8);
             exchange.getResponseHeaders().set("Content-Type", "application/json");
             exchange.sendResponseHeaders(200, reply.length);
             exchange.getResponseBody().write(reply);
         }
     }
 
-    /** Null for a callback that is kept, or why it is refused. */
+    /** Keeps the callback and returns null, or returns the reason why it is refused. */
     private String judge(HttpExchange exchange) throws IOException {
         byte[] body = exchange.getRequestBody().readNBytes(MOST_BYTES + 1);
         String timestamp = exchange.getRequestHeaders().getFirst("Timestamp");
         String signature = exchange.getRequestHeaders().getFirst("Signature");
-        if (!exchange.getRequestMethod().equals("POST") || body.length > MOST_BYTES) return "this is no callback";
+        if (!exchange.getRequestMethod().equals("POST") || body.length > MOST_BYTES) return "this is not a callback";
         if (!"V1".equals(exchange.getRequestHeaders().getFirst("Sign-Version"))) return "the Sign-Version is not V1";
-        if (signature == null || timestamp == null || !timestamp.matches("[0-9]{13}")) return "Signature or Timestamp is missing";
+        if (signature == null) return "the Signature is missing";
+        if (timestamp == null || !timestamp.matches("[0-9]{13}")) return "the Timestamp is missing or malformed";
         try {
             Map<String, Object> callback = Json.asObject(Json.read(new String(body, StandardCharsets.UTF_8)));
             Map<String, Object> data = Json.asObject(callback.get("data"));
-            if (!SignUtils.isSignedBy(signature, apiKey, timestamp, data, apiSecret)) return "the Signature does not fit";
+            if (!SignUtils.isSignedBy(signature, apiKey, timestamp, data, apiSecret)) return "the Signature is wrong";
             long age = System.currentTimeMillis() - Long.parseLong(timestamp);
-            if (age > OLDEST_MS || age < -MOST_AHEAD_MS) return "the Timestamp is too old, or from the future";
+            if (age > OLDEST_MS || age < -MOST_AHEAD_MS) return "the Timestamp is too old or in the future";
             keep(new Event((String) callback.get("id"), (String) callback.get("action"), data));
             return null;
         } catch (IllegalArgumentException | ClassCastException error) {
-            return "the body is no callback";
+            return "the body is not a callback";
         }
     }
 
-    /** In earnest: into a database, before the answer. `id` is not signed, so it serves to tell repeats apart and for nothing else. */
+    /**
+     * A real server writes to its database here, before it answers. `id` is not signed, so use it
+     * only to recognise a callback that arrives again.
+     */
     private synchronized void keep(Event event) {
         if (ids.add(event.id())) events.add(event);
     }

@@ -6,11 +6,12 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
 /**
- * JSON (RFC 8259), read into Map, List, String, Number, Boolean and null. Members keep their order and numbers their digits, because a
- * callback's signature goes over both. A JSON library does as well, if it keeps these two.
+ * Reads and writes JSON (RFC 8259) as Map, List, String, Number, Boolean and null. It keeps the
+ * order of members and the digits of numbers, because a callback's signature covers both. You may
+ * use a JSON library instead, if it keeps both.
  */
 final class Json {
-    /** What a stranger sends may not exhaust the stack. */
+    /** A limit, so that a stranger's deeply nested JSON cannot overflow the stack. */
     private static final int MOST_DEPTH = 100;
     private static final Pattern NUMBER = Pattern.compile("-?(0|[1-9][0-9]*)(\\.[0-9]+)?([eE][+-]?[0-9]+)?");
 
@@ -21,7 +22,10 @@ final class Json {
         this.text = text;
     }
 
-    /** Throws IllegalArgumentException for what is no JSON, and for an object that has a name twice. */
+    /**
+     * Throws IllegalArgumentException if the text is not JSON, or if an object has two members with
+     * the same name.
+     */
     static Object read(String text) {
         Json reader = new Json(text);
         Object value = reader.value(0);
@@ -30,34 +34,35 @@ final class Json {
         return value;
     }
 
-    /** The compact form: no blanks, nothing escaped that need not be. */
+    /** The compact form: without blanks, and with only the escapes that JSON requires. */
     static String write(Object value) {
         StringBuilder out = new StringBuilder();
         write(value, out);
         return out.toString();
     }
 
-    /** Names and values in turn, as a map that keeps their order. */
+    /** Takes names and values in turn. The map keeps their order. */
     static Map<String, Object> object(Object... namesAndValues) {
         Map<String, Object> members = new LinkedHashMap<>();
-        for (int i = 0; i < namesAndValues.length; i += 2) members.put((String) namesAndValues[i], namesAndValues[i + 1]);
+        for (int i = 0; i < namesAndValues.length; i += 2)
+            members.put((String) namesAndValues[i], namesAndValues[i + 1]);
         return members;
     }
 
-    /** What was read, as the object that it is to be. */
+    /** Casts to an object. Throws IllegalArgumentException if the value is not one. */
     @SuppressWarnings("unchecked")
     static Map<String, Object> asObject(Object value) {
         if (value instanceof Map) return (Map<String, Object>) value;
-        throw new IllegalArgumentException("a JSON object was expected: " + write(value));
+        throw new IllegalArgumentException("this is not a JSON object: " + write(value));
     }
 
-    /** What was read, as the list of objects that it is to be. */
+    /** Casts to a list of objects. Throws IllegalArgumentException if the value is not one. */
     static List<Map<String, Object>> asObjects(Object value) {
         if (value instanceof List<?> items) return items.stream().map(Json::asObject).toList();
-        throw new IllegalArgumentException("a JSON array was expected: " + write(value));
+        throw new IllegalArgumentException("this is not a JSON array: " + write(value));
     }
 
-    /** A number as it was written: 1.10 stays 1.10. */
+    /** A number with the digits of its text: 1.10 stays 1.10. */
     @SuppressWarnings("serial")
     private static final class Digits extends Number {
         private final String text;
@@ -211,7 +216,7 @@ final class Json {
     }
 
     private IllegalArgumentException fault() {
-        return new IllegalArgumentException("no JSON at character " + at);
+        return new IllegalArgumentException("not JSON at character " + at);
     }
 
     private static void write(Object value, StringBuilder out) {
@@ -238,7 +243,7 @@ final class Json {
         } else if (value == null || value instanceof Number || value instanceof Boolean) {
             out.append(value);
         } else {
-            throw new IllegalArgumentException("no JSON: " + value.getClass());
+            throw new IllegalArgumentException("JSON has no such type: " + value.getClass());
         }
     }
 

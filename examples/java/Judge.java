@@ -5,12 +5,15 @@ import java.util.Map;
 import java.util.Objects;
 import java.util.Set;
 
-/** Compares what came with what should have come, says what was right, and ends the journey at the first thing that was not. */
+/**
+ * Compares each answer with the expected one. It prints what is right. At the first difference it
+ * throws a Deviation, which ends the journey.
+ */
 abstract class Judge {
     static final long PATIENCE_MS = 20_000;
     static final long PAUSE_MS = 200;
 
-    /** An answer was not as the API's description has it. */
+    /** An answer differs from the API's description. */
     static final class Deviation extends RuntimeException {
         private static final long serialVersionUID = 1;
 
@@ -23,8 +26,9 @@ abstract class Judge {
         Map<String, Object> now() throws IOException, InterruptedException;
     }
 
-    /** Asks until the status is the wanted one. */
-    static Map<String, Object> poll(String what, String wanted, Reading reading) throws IOException, InterruptedException {
+    /** Reads again and again until the status is `wanted`, for at most PATIENCE_MS. */
+    static Map<String, Object> poll(String what, String wanted, Reading reading)
+            throws IOException, InterruptedException {
         long until = System.currentTimeMillis() + PATIENCE_MS;
         for (;;) {
             Map<String, Object> now = reading.now();
@@ -32,7 +36,8 @@ abstract class Judge {
                 that(what, true);
                 return now;
             }
-            if (System.currentTimeMillis() > until) throw new Deviation(what + ": it is " + now.get("status") + " still");
+            if (System.currentTimeMillis() > until)
+                throw new Deviation(what + ": no, the status is still " + now.get("status"));
             Thread.sleep(PAUSE_MS);
         }
     }
@@ -48,7 +53,8 @@ abstract class Judge {
 
     static void equal(String what, Object expected, Object actual) {
         if (!Objects.equals(expected, actual)) throw new Deviation(what + ": expected " + expected + ", got " + actual);
-        System.out.println("\u2714 " + what + ": " + (expected instanceof String || expected instanceof Number ? expected : "as expected"));
+        boolean isShort = expected instanceof String || expected instanceof Number;
+        System.out.println("\u2714 " + what + ": " + (isShort ? expected : "as expected"));
     }
 
     static void has(String what, Object object, String names) {
@@ -58,32 +64,37 @@ abstract class Judge {
     static void has(String what, Object object, String names, boolean aloud) {
         Set<String> expected = Set.of(names.split(" "));
         Set<String> actual = Json.asObject(object).keySet();
-        if (!actual.equals(expected)) throw new Deviation(what + ": expected the members " + expected + ", got " + actual);
-        if (aloud) that(what + ": all its members and no other", true);
+        if (!actual.equals(expected))
+            throw new Deviation(what + ": expected the members " + expected + ", got " + actual);
+        if (aloud) that(what + " has exactly the expected members", true);
     }
 
     static PinwardClient.Answer success(String what, PinwardClient.Answer answer) {
-        if (answer.code() != 0 || !answer.msg().equals("Success") || answer.data() == null) throw new Deviation(what + ": " + answer);
+        if (answer.code() != 0 || !answer.msg().equals("Success") || answer.data() == null)
+            throw new Deviation(what + ": " + answer);
         System.out.println("\u2714 " + what);
         return answer;
     }
 
     static void done(String what, PinwardClient.Answer answer) {
-        if (!Json.object("result", true).equals(success(what, answer).data())) throw new Deviation(what + ": " + answer);
+        if (!Json.object("result", true).equals(success(what, answer).data()))
+            throw new Deviation(what + ": " + answer);
     }
 
     static PinwardClient.Answer refused(int code, String what, PinwardClient.Answer answer) {
-        if (answer.code() != code || answer.data() != null) throw new Deviation(what + ": expected " + code + ", got " + answer);
+        if (answer.code() != code || answer.data() != null)
+            throw new Deviation(what + ": expected " + code + ", got " + answer);
         System.out.println("\u2714 " + what + ": " + code + " " + answer.msg());
         return answer;
     }
 
     static void fault(String msg, String what, PinwardClient.Answer answer) {
-        if (!refused(1004, what, answer).msg().equals(msg)) throw new Deviation(what + ": expected " + msg + ", got " + answer.msg());
+        if (!refused(1004, what, answer).msg().equals(msg))
+            throw new Deviation(what + ": expected " + msg + ", got " + answer.msg());
     }
 
     static Map<String, Object> only(List<Map<String, Object>> list) {
-        if (list.size() != 1) throw new Deviation("one item was expected: " + list);
+        if (list.size() != 1) throw new Deviation("expected one item, got " + list);
         return list.get(0);
     }
 

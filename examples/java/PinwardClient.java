@@ -13,17 +13,21 @@ import javax.crypto.Cipher;
 import javax.crypto.spec.SecretKeySpec;
 
 /**
- * Calls the merchant API: adds the headers, fetches the access token when one is needed, and enciphers what must not travel in the clear.
- * One client serves all threads. An application that is sent once more, after a lost answer, is answered as the first was.
+ * Calls the merchant API. It adds the headers, fetches an access token when it needs one, and
+ * encrypts PIN and CVV. All threads can share one client. If an answer is lost, send the same
+ * application again: it gets the answer of the first.
  */
 final class PinwardClient {
     private static final Duration CONNECT_TIMEOUT = Duration.ofSeconds(5);
     private static final Duration CALL_TIMEOUT = Duration.ofSeconds(30);
     private static final int ACCESS_TOKEN_INVALID = 1007;
-    /** A token is replaced this long before it expires. */
+    /** The client fetches a new token this long before the old one expires. */
     private static final long MARGIN_MS = 60_000;
 
-    /** `code` 0 is success; otherwise there is no data. HTTP's own status says nothing: failures come with 200 too. */
+    /**
+     * `code` 0 is success. Any other code is a failure and has no data. The HTTP status does not
+     * tell: a failure has 200 too.
+     */
     record Answer(int code, String msg, Object data) {
         Map<String, Object> members() {
             return Json.asObject(data);
@@ -38,14 +42,17 @@ final class PinwardClient {
         }
     }
 
-    private final HttpClient http = HttpClient.newBuilder().connectTimeout(CONNECT_TIMEOUT).version(HttpClient.Version.HTTP_1_1).build();
+    private final HttpClient http = HttpClient.newBuilder()
+            .connectTimeout(CONNECT_TIMEOUT)
+            .version(HttpClient.Version.HTTP_1_1)
+            .build();
     private final String base;
     private final String apiKey;
     private final SecretKeySpec key;
     private String token;
     private long tokenExpiresAtMs;
 
-    /** `url` without a path; the bytes of the apiSecret are the AES key. */
+    /** `url` has no path. The bytes of the apiSecret are the AES key. */
     PinwardClient(String url, String apiKey, String apiSecret) {
         this.base = url.replaceAll("/+$", "") + "/open-api/v1/";
         this.apiKey = apiKey;
@@ -60,29 +67,32 @@ final class PinwardClient {
         return call("POST", path, body, Map.of());
     }
 
-    /** `headers` come beside the usual ones: `Language`, `Timezone`; an `Access-Token` among them is sent in place of our own. */
+    /**
+     * Sends `headers` in addition to the usual ones, for example `Language` or `Timezone`. An
+     * `Access-Token` in `headers` replaces the client's own.
+     */
     Answer call(String method, String path, Map<String, Object> body, Map<String, String> headers)
             throws IOException, InterruptedException {
         if (headers.containsKey("Access-Token")) return send(method, path, body, headers, null);
         String used = accessToken();
         Answer answer = send(method, path, body, headers, used);
         if (answer.code() != ACCESS_TOKEN_INVALID) return answer;
-        // The platform has ended the token before its time: once more with a new one.
+        // The platform ended the token before it expired. Try again with a new one.
         forget(used);
         return send(method, path, body, headers, accessToken());
     }
 
-    /** Get Token, the one call that takes no token. Earlier tokens live on. */
+    /** Get Token, the only call without a token. Earlier tokens stay valid. */
     Answer getToken() throws IOException, InterruptedException {
         return send("GET", "merchant/token", null, Map.of(), null);
     }
 
-    /** A PIN or CVV as the API takes it: AES/ECB/PKCS5Padding, then Base64. */
+    /** Encrypts a PIN or CVV for the API: AES/ECB/PKCS5Padding, then Base64. */
     String encipher(String clear) {
         return Base64.getEncoder().encodeToString(aes(Cipher.ENCRYPT_MODE, clear.getBytes(StandardCharsets.UTF_8)));
     }
 
-    /** What `private/info` answers. */
+    /** Decrypts the answer of `private/info`. */
     String decipher(String base64) {
         return new String(aes(Cipher.DECRYPT_MODE, Base64.getDecoder().decode(base64)), StandardCharsets.UTF_8);
     }
@@ -111,14 +121,18 @@ final class PinwardClient {
         if (used.equals(token)) token = null;
     }
 
-    private Answer send(String method, String path, Map<String, Object> body, Map<String, String> headers, String accessToken)
+    private Answer send(
+            String method, String path, Map<String, Object> body, Map<String, String> headers, String accessToken)
             throws IOException, InterruptedException {
+        HttpRequest.BodyPublisher content = body == null
+                ? HttpRequest.BodyPublishers.noBody()
+                : HttpRequest.BodyPublishers.ofString(Json.write(body));
         HttpRequest.Builder request = HttpRequest.newBuilder(URI.create(base + path))
                 .timeout(CALL_TIMEOUT)
                 .header("Content-Type", "application/json")
                 .header("Api-Key", apiKey)
                 .header("Timestamp", String.valueOf(System.currentTimeMillis()))
-                .method(method, body == null ? HttpRequest.BodyPublishers.noBody() : HttpRequest.BodyPublishers.ofString(Json.write(body)));
+                .method(method, content);
         if (accessToken != null) request.header("Access-Token", accessToken);
         headers.forEach(request::header);
         HttpResponse<String> response = http.send(request.build(), HttpResponse.BodyHandlers.ofString());
