@@ -1,4 +1,4 @@
-/** The floor: a Fastify handler with the same schemas that does nothing but answer. */
+/** The baseline: a Fastify handler with the schemas of `pin/set`, and no work. Prints its URL. */
 import Fastify from 'fastify';
 import Type from 'typebox';
 import { successSchema } from '../server/src/api/envelope.ts';

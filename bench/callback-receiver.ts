@@ -1,6 +1,6 @@
 /**
- * A merchant's server that takes every callback. A process of its own: beside the load generator it would slow that.
- * Prints its URL.
+ * A merchant's server that accepts every callback. It is a separate process, because in the load
+ * generator's process it would slow the load. Prints its URL.
  *
  *   node --import tsx bench/callback-receiver.ts
  */

@@ -1,19 +1,20 @@
 /**
- * Measures the merchant's calls around the PIN on a database of a million cards: lists (first, filtered, deepest page), detail, apply. Prints a
- * table with ratios to the bare handler and writes bench/CALLS.md.
+ * Measures a merchant's other calls on a database of a million cards: lists (first page, filtered,
+ * last page), detail and apply. Prints a table with ratios to the bare handler and writes
+ * bench/CALLS.md.
  *
  *   npm run bench:calls
  *   BENCH_CARDS=20000 BENCH_SECONDS=1 npm run bench:calls     a quick look
  */
 import { spawn } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { cpus, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type autocannon from 'autocannon';
 import { readConfig } from '../server/src/config.ts';
 import { openPlatform } from '../server/src/platform.ts';
 import { CARD_BIN, MAIN_CREDENTIAL } from '../server/src/sandbox/world.ts';
-import { median, tableOf } from './figures.ts';
+import { machineAndDate, median, tableOf } from './figures.ts';
 import { load, servePlatform, tokenOf } from './serve.ts';
 
 const CARDS = Number(process.env.BENCH_CARDS ?? 1_000_000);
@@ -26,9 +27,9 @@ const PAGE = 100;
 const RANGE = { start_time: '2026-01-01', end_time: '2026-03-31' };
 
 const scratch = mkdtempSync(join(tmpdir(), 'pinward-bench-'));
-chmodSync(scratch, 0o711); // as in demo/demo.ts
+chmodSync(scratch, 0o711); // run by root, PostgreSQL has its own user, who must reach the folders below
 
-/** One merchant's cards, ten to a cardholder, spread over the longest range that a list takes. */
+/** Fills in one merchant's cards: ten per cardholder, over the longest range that a list takes. */
 async function fill(dataDir: string): Promise<void> {
   const platform = await openPlatform(readConfig({ PINWARD_DATA_DIR: dataDir }));
   try {
@@ -36,9 +37,12 @@ async function fill(dataDir: string): Promise<void> {
       session.script(`
         insert into cardholders (merchant_id, cardholder_no, cardholder_unique_no, status)
         select 1, 'UB' || n, 'UB' || n, 'Approved' from generate_series(0, ${Math.floor(CARDS / 10)}) n;
-        insert into cards (merchant_id, card_no, card_unique_no, cardholder_no, card_type, status, organization, card_bin_no, pan_last_four, created_at)
-        select 1, 'CB' || n, 'unique-' || n, 'UB' || n / 10, 'Physical', 'Activated', 'Sandbox', '${CARD_BIN.cardBinNo}', '0000',
-               '2026-01-01Z'::timestamptz + n * interval '89 days' / ${CARDS} from generate_series(0, ${CARDS - 1}) n;`),
+        insert into cards (merchant_id, card_no, card_unique_no, cardholder_no, card_type, status,
+                           organization, card_bin_no, pan_last_four, created_at)
+        select 1, 'CB' || n, 'unique-' || n, 'UB' || n / 10, 'Physical', 'Activated',
+               'Sandbox', '${CARD_BIN.cardBinNo}', '0000',
+               '2026-01-01Z'::timestamptz + n * interval '89 days' / ${CARDS}
+          from generate_series(0, ${CARDS - 1}) n;`),
     );
     await platform.db.session((session) => session.script('vacuum analyze'));
   } finally {
@@ -55,9 +59,9 @@ let applications = 0;
 const calls: [name: string, call: Call][] = [
   ['list, first page of 10', list(() => ({}))],
   [`list, first page of ${PAGE}`, list(() => ({ size: PAGE }))],
-  ["list, a cardholder's", list((i) => ({ cardholder_no: `UB${Math.floor(anyCard(i) / 10)}` }))],
+  ['list, one cardholder', list((i) => ({ cardholder_no: `UB${Math.floor(anyCard(i) / 10)}` }))],
   ['list, by unique number', list((i) => ({ card_unique_no: `unique-${anyCard(i)}` }))],
-  [`list, deepest page of ${PAGE}`, list(() => ({ size: PAGE, page: Math.floor(CARDS / PAGE) - 1 }))],
+  [`list, last page of ${PAGE}`, list(() => ({ size: PAGE, page: Math.floor(CARDS / PAGE) - 1 }))],
   ['detail', (i) => ({ method: 'GET', path: `/card/CB${anyCard(i)}/detail` })],
   [
     'apply',
@@ -125,12 +129,12 @@ async function measureBare(url: string): Promise<number> {
 const platform = await servePlatform(scratch, 'calls', { SANDBOX_ISSUE_DELAY_MS: '86400000' });
 const bare = await startBare();
 try {
-  console.log(`filling with ${CARDS} cards`);
+  console.log(`filling in ${CARDS} cards`);
   await fill(join(scratch, 'calls'));
   const rates = new Map<string, number[]>();
   const add = (name: string, value: number): void => void rates.set(name, [...(rates.get(name) ?? []), value]);
   for (let round = 0; round <= ROUNDS; round++) {
-    console.log(round === 0 ? 'warming up' : `round ${round} of ${ROUNDS}`);
+    console.log(round === 0 ? 'warm-up' : `round ${round} of ${ROUNDS}`);
     const bareRate = await measureBare(bare.url);
     if (round > 0) add('bare', bareRate);
     for (const [name, call] of calls) {
@@ -163,9 +167,10 @@ try {
   console.log(`\n${tableOf(rows)}\n`);
   writeFileSync(
     new URL('CALLS.md', import.meta.url),
-    `# Calls\n\n${new Date().toISOString().slice(0, 10)}, Node ${process.version}, ${cpus().length} cores (${cpus()[0]?.model.trim()}). ` +
-      `${CARDS.toLocaleString('en')} cards of one merchant on the embedded database, ${CONNECTIONS} connections, medians of ${ROUNDS} rounds of ${SECONDS} s (apply: ${APPLICATIONS} at a time); ` +
-      `load generator, platform and database share the cores. Compare inside the table alone. Written by \`npm run bench:calls\`.\n\n${tableOf(rows)}\n`,
+    `# Calls\n\n${machineAndDate()}. ${CARDS.toLocaleString('en')} cards of one merchant on the embedded database, ` +
+      `${CONNECTIONS} connections, medians of ${ROUNDS} rounds of ${SECONDS} s (apply: ${APPLICATIONS} calls). ` +
+      'Load generator, platform and database share the cores, so compare figures only within the table. ' +
+      `Written by \`npm run bench:calls\`.\n\n${tableOf(rows)}\n`,
   );
 } finally {
   bare.stop();

@@ -7,14 +7,15 @@ import { EXPIRY_YYMM, MAIN_CREDENTIAL, sandboxPan } from '../server/src/sandbox/
 export const CARDS = 20_000;
 const CARDHOLDER = 'U202605220001';
 
-/** The cards that are set PINs on, in the database before the first round. */
+/** The cards on which the load sets PINs. They are in the database before the first round. */
 export const benchCards: string[] = Array.from({ length: CARDS }, (_, i) => `BENCH${i}`);
 
 export async function fillWithCards({ db, keys }: Platform): Promise<void> {
   const pans = benchCards.map((_, i) => sandboxPan(1_000 + i));
   await db.tuples(
     'bench-fill',
-    `insert into cards (merchant_id, card_no, card_unique_no, cardholder_no, card_type, status, pan_wrapped, pan_fingerprint, pan_last_four, expiry_yymm)
+    `insert into cards (merchant_id, card_no, card_unique_no, cardholder_no, card_type, status,
+                        pan_wrapped, pan_fingerprint, pan_last_four, expiry_yymm)
      select 1, card_no, card_no, $1, 'Physical', 'Activated', wrapped, fingerprint, last_four, $2
        from unnest($3::text[], $4::bytea[], $5::bytea[], $6::text[]) as t (card_no, wrapped, fingerprint, last_four)`,
     [

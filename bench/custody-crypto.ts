@@ -1,4 +1,7 @@
-/** The part of bench/custody.ts that needs no server: envelopes, PIN reference values, and whether an envelope's time tells its fault. */
+/**
+ * The part of bench/custody.ts that needs no server: envelopes, PIN reference values, and whether
+ * the time of a refusal reveals its reason.
+ */
 import {
   createCipheriv,
   createSecretKey,
@@ -43,9 +46,9 @@ export function quantile(values: ArrayLike<number>, share: number): number {
   return Float64Array.from(values).sort()[Math.floor(values.length * share)] ?? Number.NaN;
 }
 
-/** The median time of operations that come one after another, in microseconds. */
+/** The median time of one operation in microseconds, one at a time. */
 async function medianUs(operation: Operation, amount: number): Promise<number> {
-  for (let i = 0; i < amount / 2; i++) await operation(i); // just-in-time compilers
+  for (let i = 0; i < amount / 2; i++) await operation(i); // warm-up: the JIT compiler
   const times = new Float64Array(amount);
   for (let i = 0; i < amount; i++) {
     const from = process.hrtime.bigint();
@@ -55,7 +58,7 @@ async function medianUs(operation: Operation, amount: number): Promise<number> {
   return median(times);
 }
 
-/** Microseconds an operation: the whole time over the number of operations, with so many in flight all the time. */
+/** Microseconds per operation with `lanes` in flight: total time / number of operations. */
 async function usInFlight(operation: Operation, amount: number, lanes: number): Promise<number> {
   let next = 0;
   const lane = async (): Promise<void> => {
@@ -66,7 +69,7 @@ async function usInFlight(operation: Operation, amount: number, lanes: number): 
   return ((performance.now() - from) * 1_000) / amount;
 }
 
-/** A PIN without a run. */
+/** A random PIN that the PIN rule accepts. */
 function goodPin(): string {
   for (;;) {
     const pin = String(randomInt(10 ** PIN_DIGITS)).padStart(PIN_DIGITS, '0');
@@ -81,7 +84,7 @@ function paddedBlock(
   return Buffer.concat([Buffer.from(digits, 'latin1'), padding]);
 }
 
-/** Every envelope is another card's, and of another PIN. */
+/** Each envelope is for another card and has another PIN. */
 async function sealedPins(envelope: PinEnvelope, keys: Keys, nowMs: number): Promise<SealedPin[]> {
   const [key] = keys.jwe;
   if (key === undefined) throw new Error('no JWE key');
@@ -106,7 +109,10 @@ export interface EnvelopeResult {
   setUs: number;
 }
 
-/** Opening alone, one at a time and in flight, and all the cryptography of a set: opening, judging, the PAN, the reference value. */
+/**
+ * Measures opening an envelope (one at a time, and in flight) and all the cryptography of a PIN
+ * set: opening, the PIN rule, the PAN, the salt, the reference value.
+ */
 export async function measureEnvelopes(keys: Keys): Promise<EnvelopeResult[]> {
   const nowMs = Date.now();
   const results: EnvelopeResult[] = [];
@@ -131,7 +137,7 @@ export async function measureEnvelopes(keys: Keys): Promise<EnvelopeResult[]> {
         merchantId: MERCHANT_ID,
         cardNo,
         pan,
-        salt: randomBytesPooled(BLOCK_BYTES), // as setPin draws it
+        salt: randomBytesPooled(BLOCK_BYTES), // the same generator as in setPin
         pin: block.subarray(0, PIN_DIGITS),
       });
     };
@@ -146,7 +152,10 @@ export async function measureEnvelopes(keys: Keys): Promise<EnvelopeResult[]> {
   return results;
 }
 
-/** PIN reference values made and compared, per second: one at a time and in flight. */
+/**
+ * Operations per second, one at a time and in flight. One operation computes a PIN reference value
+ * and compares it with the stored one.
+ */
 export async function measurePrv(keys: Keys, amount: number): Promise<{ lone: number; inFlight: number }> {
   const { pinVerify } = keys;
   const subjects = Array.from({ length: SUBJECTS }, (_, i) => ({
@@ -162,7 +171,7 @@ export async function measurePrv(keys: Keys, amount: number): Promise<{ lone: nu
   for (let i = 0; i < SUBJECTS; i++) stored.push(await prvOf(i));
   const check: Operation = async (i) => {
     if (!timingSafeEqual(await prvOf(i), stored[i % SUBJECTS] as Buffer))
-      throw new Error('a reference value is not the one that was stored');
+      throw new Error('a reference value differs from the stored one');
   };
   await usInFlight(check, amount / 2, IN_FLIGHT);
   return {
@@ -173,9 +182,12 @@ export async function measurePrv(keys: Keys, amount: number): Promise<{ lone: nu
 
 const CLASSES = ['padding fault', 'digit fault', 'refused PIN'] as const;
 type FaultClass = (typeof CLASSES)[number];
-/** So many calls make one sample: a single one is hardly longer than reading the clock. */
+/** Calls per sample. One call alone takes hardly longer than reading the clock. */
 const BATCH = 16;
-/** Above it a garbage collection or another process was in the sample; it says nothing of the class. */
+/**
+ * Samples above this quantile are cut. A garbage collection or another process made them slow, so
+ * they say nothing about the class.
+ */
 const CROP_AT = 0.95;
 
 function faultyEnvelope(fault: FaultClass, key: KeyObject): string {
@@ -199,7 +211,7 @@ export interface TimingResult {
   croppedT: number;
 }
 
-/** Welch's t between the times of three kinds of refusal, sampled in random order. */
+/** Welch's t for the times of each pair of refusals. The samples are taken in random order. */
 export async function measureTiming(batches: number): Promise<TimingResult[]> {
   const envelopes = CLASSES.map((fault) => Array.from({ length: SUBJECTS }, () => faultyEnvelope(fault, apiSecret)));
   const times: number[][] = CLASSES.map(() => []);

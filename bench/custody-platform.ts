@@ -1,4 +1,7 @@
-/** The part of bench/custody.ts that asks a running platform: verification, and the health check beside a load of PIN sets. */
+/**
+ * The part of bench/custody.ts that needs a running platform: verification, and the health check
+ * during a load of PIN sets.
+ */
 import { execFile } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -10,7 +13,7 @@ import { quantile } from './custody-crypto.ts';
 import { EACH, load, type RunningPlatform, setPins, usedCards } from './serve.ts';
 
 const WARM_UP_SECONDS = 2;
-/** What bench/cards.ts sets. */
+/** The PIN that bench/cards.ts sets. */
 const PIN = Buffer.from('142536');
 
 function verifyRequest(index: number): autocannon.Request {
@@ -23,7 +26,7 @@ function verifyRequest(index: number): autocannon.Request {
   };
 }
 
-/** Matching PIN blocks, on cards that were all set a PIN just before. */
+/** Verifies PIN blocks that match. First sets the PIN of every card. */
 export async function measureVerify(
   { url }: RunningPlatform,
   seconds: number,
@@ -36,7 +39,10 @@ export async function measureVerify(
   return { perSecond: requests.average, p99: latency.p99 };
 }
 
-/** The p99 of /healthz in milliseconds, while nothing else is asked or while PINs are set on all connections. */
+/**
+ * The p99 of /healthz in milliseconds. `loaded`: PINs are set on all connections at the same time;
+ * otherwise the platform is idle.
+ */
 export async function measureHealth(
   { url }: RunningPlatform,
   seconds: number,
@@ -44,7 +50,7 @@ export async function measureHealth(
 ): Promise<{ p99: number; sets: number }> {
   if (!loaded) return { p99: await probe(url, seconds), sets: 0 };
   await setPins(url, { duration: WARM_UP_SECONDS });
-  // The load begins before the probe and outlasts it.
+  // The load starts before the probe and ends after it.
   const sets = setPins(url, { duration: seconds + 2 * WARM_UP_SECONDS });
   const [{ requests }, p99] = await Promise.all([sets, sleep(WARM_UP_SECONDS * 500).then(() => probe(url, seconds))]);
   return { p99, sets: requests.average };

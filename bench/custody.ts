@@ -1,14 +1,14 @@
 /**
- * Measures what keeps PINs safe: opening envelopes, making and checking PIN reference values, verification end to end, whether an
- * HSM holds up the event loop, and whether the time of a refusal tells its reason. Prints tables and writes bench/CUSTODY.md.
- * HSM rows need SoftHSM2; without it they say so.
+ * Measures what protects PINs: opening envelopes, PIN reference values, verification end to end,
+ * whether an HSM blocks the event loop, and whether the time of a refusal reveals its reason.
+ * Prints tables and writes bench/CUSTODY.md. HSM rows need SoftHSM2; without it they say "skipped".
  *
  *   npm run bench:custody
  *   BENCH_SECONDS=2 BENCH_SAMPLES=20000 npm run bench:custody     a quick look
  */
 import { randomBytes } from 'node:crypto';
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { cpus, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openHsm } from '../server/src/keys/pkcs11.ts';
 import { Secret } from '../server/src/secret.ts';
@@ -22,7 +22,7 @@ import {
   measureTiming,
 } from './custody-crypto.ts';
 import { measureHealth, measureVerify } from './custody-platform.ts';
-import { tableOf } from './figures.ts';
+import { machineAndDate, tableOf } from './figures.ts';
 import { CONNECTIONS, type RunningPlatform, servePlatform } from './serve.ts';
 
 const SECONDS = Number(process.env.BENCH_SECONDS ?? 8);
@@ -33,13 +33,13 @@ const SKIPPED = 'skipped';
 
 interface Section {
   title: string;
-  /** What the numbers are, for whoever reads the file alone. */
+  /** What the figures mean, for a reader who has only the result file. */
   about: string;
   rows: string[][];
 }
 
 const scratch = mkdtempSync(join(tmpdir(), 'pinward-custody-'));
-chmodSync(scratch, 0o711); // as root, PostgreSQL's user is to reach what is below
+chmodSync(scratch, 0o711); // run by root, PostgreSQL has its own user, who must reach the folders below
 const hsm = noHsm === false ? softHsm() : undefined;
 
 try {
@@ -65,7 +65,11 @@ function envelopeSection(results: EnvelopeResult[]): Section {
   ]);
   return {
     title: 'Envelopes',
-    about: `Opening one, as a median and as operations a second one at a time; the whole time over the number of operations with ${IN_FLIGHT} in flight; and the median of all the cryptography of one set (opening, judging the PIN, unwrapping the PAN, the salt, the reference value) on a sealed key file.`,
+    about:
+      'Time to open one envelope, on a sealed key file. "open" is the median, one at a time; "per second" is its ' +
+      `inverse. With ${IN_FLIGHT} in flight it is the total time / number of operations. "whole set" is the median ` +
+      'of all the cryptography of one PIN set: opening, the PIN rule, unwrapping the PAN, the salt, the reference ' +
+      'value.',
     rows: [['', 'open', 'per second', `open, ${IN_FLIGHT} in flight`, 'whole set'], ...rows],
   };
 }
@@ -88,12 +92,15 @@ async function prvSection(software: Awaited<ReturnType<typeof makeKeys>>): Promi
   ];
   const rows = [row('sealed key file', await measurePrv(software, 100_000))];
   rows.push(
-    hsm === undefined ? ['SoftHSM by PKCS#11', SKIPPED, SKIPPED] : row('SoftHSM by PKCS#11', await measureHsmPrv(hsm)),
+    hsm === undefined
+      ? ['SoftHSM over PKCS#11', SKIPPED, SKIPPED]
+      : row('SoftHSM over PKCS#11', await measureHsmPrv(hsm)),
   );
   return {
     title: 'PIN reference values',
     about:
-      'Made and compared, operations a second. A software token stands in for an HSM: it tells what our way to one costs, not how fast one is.',
+      'Operations per second. Each computes a reference value and compares it with the stored one. SoftHSM is a ' +
+      'software token in place of an HSM: its figures show the cost of calling PKCS#11, not the speed of an HSM.',
     rows: [['', 'one at a time', `${IN_FLIGHT} in flight`], ...rows],
   };
 }
@@ -103,7 +110,9 @@ async function measureHsmPrv({ config }: SoftHsm): Promise<{ lone: number; inFli
   try {
     return await measurePrv(await makeKeys(scratch, 'hsm', { kind: 'hsm', hsm: token }), 20_000);
   } finally {
-    await token.close(); // a PKCS#11 module is initialized once a process, and the platform's own use of it comes next
+    // servePlatform opens the token next, and a process can initialize a PKCS#11 module only once
+    // until it closes it.
+    await token.close();
   }
 }
 
@@ -112,7 +121,9 @@ async function timingSection(): Promise<Section> {
   return {
     title: 'Time of a refusal',
     about:
-      "Welch's t of the time to open and judge `ecb` envelopes of two classes, sampled in random order, 16 calls a sample; once over all samples, once without the slowest 5 % of all classes together, where other processes and garbage collections are. |t| < 4.5 is the usual threshold (TVLA). Reported, not judged.",
+      "Welch's t for the time to open and check `ecb` envelopes of two classes. The samples come in random order, 16 " +
+      'calls each. The last column leaves out the slowest 5 % of all classes together, because other processes and ' +
+      'garbage collections made them slow. |t| < 4.5 is the usual threshold (TVLA). There is no bar for these figures.',
     rows: [
       ['', 'samples', 't', 't, slowest 5 % cut'],
       ...results.map(({ pair, samples, t, croppedT }) => [pair, String(samples), t.toFixed(2), croppedT.toFixed(2)]),
@@ -140,12 +151,17 @@ async function platformSections(): Promise<Section[]> {
   return [
     {
       title: 'Verification',
-      about: `POST /issuer/v1/pin/verify at ${CONNECTIONS} connections, PIN blocks of format 4 that match, ${SECONDS} s. Every answer was checked to be a match.`,
+      about:
+        `POST /issuer/v1/pin/verify over ${CONNECTIONS} connections for ${SECONDS} s, with matching PIN blocks of ` +
+        'format 4. Every answer was checked: it is a match.',
       rows: [['', 'per second', 'p99'], ...verify],
     },
     {
-      title: 'The event loop beside an HSM',
-      about: `The p99 of GET /healthz, asked by a process of its own for ${SECONDS} s, while ${CONNECTIONS} connections set PINs as fast as they are answered. A call to the token that blocked the event loop would show here.`,
+      title: 'The event loop with an HSM',
+      about:
+        `The p99 of GET /healthz. A separate process sends these requests for ${SECONDS} s, while ${CONNECTIONS} ` +
+        'connections set PINs as fast as the platform answers. If a call to the token blocked the event loop, ' +
+        'this p99 would be high.',
       rows: [['', 'p99 of /healthz', 'sets per second'], ...health],
     },
   ];
@@ -174,14 +190,13 @@ function perSecond(value: number): string {
 }
 
 function report(sections: Section[], bars: string[]): void {
-  const skipped = noHsm === false ? [] : [`HSM rows were skipped: ${noHsm}.`];
-  console.log(
-    `\n${[...sections.map(({ title, rows }) => `${title}\n${tableOf(rows)}`), ...skipped, bars.join('\n')].join('\n\n')}\n`,
-  );
-  const place = `${new Date().toISOString().slice(0, 10)}, Node ${process.version}, ${cpus().length} cores (${cpus()[0]?.model.trim()}).`;
+  const skipped = noHsm === false ? [] : [`The HSM rows were skipped: ${noHsm}.`];
+  const printed = [...sections.map(({ title, rows }) => `${title}\n${tableOf(rows)}`), ...skipped, bars.join('\n')];
+  console.log(`\n${printed.join('\n\n')}\n`);
   const text = [
     '# Custody',
-    `${place} One machine at one time; load generator, platform and database share the cores. Written by \`npm run bench:custody\`.`,
+    `${machineAndDate()}. Load generator, platform and database share the cores, so compare figures only ` +
+      'within this file. Written by `npm run bench:custody`.',
     ...skipped,
     ...sections.map(({ title, about, rows }) => `## ${title}\n\n${about}\n\n${tableOf(rows)}`),
     `## Bars\n\n\`\`\`\n${bars.join('\n')}\n\`\`\``,

@@ -1,6 +1,6 @@
 /**
- * Asks a server's /healthz one request after another and prints their times in milliseconds, as JSON. A process of its own:
- * beside the load generator it would measure the load generator.
+ * Requests a server's /healthz again and again and prints the times in milliseconds, as JSON. It is
+ * a separate process: in the load generator's process it would measure the load generator.
  *
  *   node --import tsx bench/health-probe.ts URL SECONDS
  */

@@ -3,11 +3,11 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { FIND_CARDS, WRITE_PINS } from '../server/src/pins/store.ts';
-import { CARDS } from './cards.ts';
+import { CARDS } from './installation.ts';
 
 const CLIENTS = 32;
 
-/** What pgbench makes of the two statements of a set, run row by row: transactions a second. */
+/** Runs the two statements of a PIN set by pgbench, row by row. Returns transactions per second. */
 export async function runPgbench(databaseUrl: string, seconds: number): Promise<number> {
   const folder = mkdtempSync(join(tmpdir(), 'pinward-pgbench-'));
   try {
@@ -31,7 +31,7 @@ export async function runPgbench(databaseUrl: string, seconds: number): Promise<
       script,
       `\\set card random(0, ${CARDS - 1})\n${filled(FIND_CARDS).trim()};\n${filled(WRITE_PINS).trim()};\n`,
     );
-    // Host, user and password by environment: a password in an argument shows in the list of processes.
+    // By environment, because everyone can read a password in the list of processes' arguments.
     const url = new URL(databaseUrl);
     const host = url.searchParams.get('host') ?? url.hostname;
     const { status, stdout, stderr } = spawnSync(
@@ -45,7 +45,7 @@ export async function runPgbench(databaseUrl: string, seconds: number): Promise<
           PGUSER: decodeURIComponent(url.username),
           PGPASSWORD: decodeURIComponent(url.password),
           PGDATABASE: url.pathname.slice(1),
-          PGOPTIONS: '-c plan_cache_mode=force_generic_plan -c jit=off', // as the platform's own connections
+          PGOPTIONS: '-c plan_cache_mode=force_generic_plan -c jit=off', // like the platform's connections
         },
         encoding: 'utf8',
       },

@@ -1,4 +1,4 @@
-/** Platforms that benches start, and load on them. */
+/** Starts platforms for the benches, and puts load on them. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,7 +13,10 @@ export interface RunningPlatform {
   stop(): Promise<void>;
 }
 
-/** A platform with the sandbox's world, the bench's cards and its own embedded database, started as `npm start` does. */
+/**
+ * Starts a platform the way `npm start` does. It has the sandbox world, the bench's cards and its
+ * own embedded database.
+ */
 export async function servePlatform(
   scratch: string,
   name: string,
@@ -26,14 +29,14 @@ export async function servePlatform(
 
   const logPath = join(scratch, `${name}.log`);
   const log = openSync(logPath, 'w');
-  const most = '1000000000';
+  const noLimit = '1000000000';
   const child = spawn(process.execPath, ['--max-semi-space-size=32', 'server/dist/main.js', 'serve'], {
     env: {
       ...process.env,
       PORT: '0',
       PINWARD_DATA_DIR: dataDir,
-      LIMIT_CALLS_PER_CREDENTIAL_PER_MINUTE: most,
-      LIMIT_PIN_SETS_PER_CARD_PER_MINUTE: most,
+      LIMIT_CALLS_PER_CREDENTIAL_PER_MINUTE: noLimit,
+      LIMIT_PIN_SETS_PER_CARD_PER_MINUTE: noLimit,
       ...more,
     },
     stdio: ['ignore', log, log],
@@ -46,10 +49,10 @@ export async function servePlatform(
     await sleep(50);
   }
   await stop();
-  throw new Error(`${name} does not listen:\n${readFileSync(logPath, 'utf8')}`);
+  throw new Error(`${name} did not start:\n${readFileSync(logPath, 'utf8')}`);
 }
 
-/** Waits until it is gone, and with it its database. */
+/** Waits until the process has ended. Its database has then ended too. */
 async function end(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
   const ended = new Promise((resolve) => child.once('exit', resolve));
@@ -66,15 +69,18 @@ export async function tokenOf(url: string): Promise<string> {
 export interface Load {
   url: string;
   requestOf(index: number): autocannon.Request;
-  /** What every answer is to hold. */
+  /** Every answer must contain this text. */
   expected: string;
   until: { duration: number; overallRate?: number } | { amount: number };
   connections: number;
-  /** Requests that a connection walks through. */
+  /** Number of different requests on each connection. */
   each: number;
 }
 
-/** Every connection walks through requests of its own, as different callers would. One answer that is wrong fails the bench. */
+/**
+ * Puts load on a server. Each connection sends its own requests in turn, like a separate caller.
+ * Throws if one answer is wrong.
+ */
 export async function load({ url, requestOf, expected, until, connections, each }: Load): Promise<autocannon.Result> {
   let connection = 0;
   const result = await autocannon({
