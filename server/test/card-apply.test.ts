@@ -500,17 +500,16 @@ describe('bringing in a card that is out already', () => {
         return db.query(name, text, given) as never;
       },
     });
-    const db = {
+    const db: Database = {
       ...listen(platform.db),
-      transaction: (work: (tx: Queryable) => Promise<never>) => platform.db.transaction((tx) => work(listen(tx))),
+      transaction: (work) => platform.db.transaction((tx) => work(listen(tx))),
     };
     const one = {
       ...importedCardOf(card({ card_no: 'C-old-quiet', card_unique_no: 'old-quiet', pan }) as never),
       cardholderUniqueNo: 'old-quiet',
     };
     assert.equal(
-      (await importCard({ ...platform.services, db: db as Database }, { issuerId: 1, merchantId: 1 }, one, 'operator'))
-        .added,
+      (await importCard({ ...platform.services, db }, { issuerId: 1, merchantId: 1 }, one, 'operator')).added,
       true,
     );
     assert.ok(values.length > 5);

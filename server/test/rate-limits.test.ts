@@ -92,19 +92,22 @@ async function withPlatform(
   }
 }
 
-test('an address with too many failed authentications answers 1009 before all else, and other addresses do not', () =>
+test('after too many failed authentications an address gets 1009 for each further one, and is let in with a correct key', () =>
   withPlatform({ LIMIT_FAILED_AUTH_PER_MINUTE: '3' }, async (platform) => {
     const from = (address: string, apiKey: string) => {
       const headers = { 'api-key': apiKey, timestamp: String(platform.clock.now) };
       return send(platform, { path: '/open-api/v1/merchant/token', headers, from: address });
     };
     for (let i = 0; i < 3; i++) assert.equal((await from('127.0.0.5', 'nobodys_api_key')).code, 1008);
-    const refused = await from('127.0.0.5', API_KEY);
-    assert.deepEqual([refused.code, refused.headers['retry-after']], [1009, '20']);
-    assert.equal((await from('127.0.0.6', API_KEY)).code, 0);
-    assert.equal((await from('::ffff:127.0.0.5', API_KEY)).code, 1009, 'the same address in another notation');
+    for (const apiKey of ['nobodys_api_key', '', DISABLED_API_KEY, ELSEWHERE_API_KEY]) {
+      const refused = await from('127.0.0.5', apiKey);
+      assert.deepEqual([refused.code, refused.headers['retry-after']], [1009, '20'], apiKey);
+    }
+    assert.equal((await from('127.0.0.5', API_KEY)).code, 0, 'a neighbour behind the same address');
+    assert.equal((await from('127.0.0.6', 'nobodys_api_key')).code, 1008, 'another address');
+    assert.equal((await from('::ffff:127.0.0.5', 'nobodys_api_key')).code, 1009, 'the address in another notation');
     platform.clock.now += 20_000;
-    assert.equal((await from('127.0.0.5', API_KEY)).code, 0);
+    assert.equal((await from('127.0.0.5', 'nobodys_api_key')).code, 1008);
 
     for (let i = 0; i < 3; i++) await from(`2001:db8:1:2::${i}`, 'nobodys_api_key');
     assert.equal(
@@ -143,8 +146,9 @@ test('behind a trusted proxy, a failed authentication counts against the caller 
       return (await send(platform, { path: '/open-api/v1/merchant/token', headers, from: '10.0.0.1' })).code;
     };
     for (let i = 0; i < 3; i++) assert.equal(await via(`192.0.2.${i}, 127.0.0.5`, 'nobodys_api_key'), 1008);
-    assert.equal(await via('127.0.0.5', API_KEY), 1009);
-    assert.equal(await via('127.0.0.6', API_KEY), 0);
+    for (const port of [1, 2, 3]) assert.equal(await via(`127.0.0.5:${port}`, 'nobodys_api_key'), 1009);
+    assert.equal(await via('127.0.0.5', API_KEY), 0);
+    assert.equal(await via('127.0.0.6', 'nobodys_api_key'), 1008);
   }));
 
 test('no more guesses of an Api-Key than the limit get 1008, of 30 at once from one address', () =>

@@ -1,6 +1,7 @@
+import { createHash } from 'node:crypto';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { version } from '../version.ts';
 
 /*
@@ -83,8 +84,10 @@ export async function documentIssuerApi(scope: FastifyInstance): Promise<void> {
       return addFailureSchema(document) as never;
     },
   });
-  scope.get('/openapi.json', { schema: { hide: true } as object }, async () =>
-    (scope as unknown as { issuerSwagger(): object }).issuerSwagger(),
+  scope.get(
+    '/openapi.json',
+    { schema: { hide: true } as object },
+    sendDocument(() => (scope as unknown as { issuerSwagger(): object }).issuerSwagger()),
   );
 }
 
@@ -100,13 +103,36 @@ const PAGE_POLICY = [
 
 /** Serves `/openapi.json`, and `/docs` to browse it. */
 export async function serveDocuments(app: FastifyInstance): Promise<void> {
-  app.get('/openapi.json', { schema: { hide: true } as object }, async () => merchantDocument(app));
+  const send = sendDocument(() => merchantDocument(app));
+  app.get('/openapi.json', { schema: { hide: true } as object }, send);
   await app.register(swaggerUi, {
+    uiHooks: {
+      onRequest(request, reply, done) {
+        if (request.routeOptions.url === '/docs/json') send(request, reply);
+        else done();
+      },
+    },
     routePrefix: '/docs',
     staticCSP: PAGE_POLICY,
     uiConfig: { docExpansion: 'list' },
     theme: { title: 'Pinward API' },
   });
+}
+
+/** Sends a document from one buffer that is made at the first request, so that many readers cost no more memory. */
+function sendDocument(make: () => object): (request: FastifyRequest, reply: FastifyReply) => FastifyReply {
+  let body: Buffer | undefined;
+  let etag = '';
+  return (request, reply) => {
+    if (body === undefined) {
+      body = Buffer.from(JSON.stringify(make()));
+      etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"`;
+    }
+    reply.header('ETag', etag).header('Cache-Control', 'no-cache');
+    const known = request.headers['if-none-match']?.split(',').map((tag) => tag.trim().replace(/^W\//, ''));
+    if (known?.includes(etag) || known?.includes('*')) return reply.code(304).send();
+    return reply.type('application/json; charset=utf-8').send(body);
+  };
 }
 
 function operationKey(method: string, url: string): string {

@@ -1,3 +1,4 @@
+import { METHODS } from 'node:http';
 import type { FastifyInstance, HTTPMethods } from 'fastify';
 import { sendFailure } from './envelope.ts';
 
@@ -6,6 +7,9 @@ import { sendFailure } from './envelope.ts';
  * their paths, which answer 405 and name the right ones.
  */
 export function collectMethods(app: FastifyInstance): () => void {
+  // All that Node can parse. It hands CONNECT to nobody who serves requests.
+  for (const method of METHODS)
+    if (method !== 'CONNECT' && !app.supportedMethods.includes(method)) app.addHttpMethod(method);
   const methodsOf = new Map<string, string[]>();
   app.addHook('onRoute', ({ url, method }) => {
     methodsOf.set(url, [...(methodsOf.get(url) ?? []), ...[method].flat()]);

@@ -38,29 +38,13 @@ interface NoEndpoint {
   fault: string;
 }
 
-/**
- * Creates a function that finds a merchant's endpoint. It never throws. Events that come at
- * the same time for a merchant that is not cached share one load.
- */
-export function createEndpointFinder(cache: Cache): (merchantId: number) => Promise<Endpoint | NoEndpoint> {
-  const loading = new Map<string, Promise<Endpoint | NoEndpoint>>();
-
-  function load(key: string): Promise<Endpoint | NoEndpoint> {
-    return cache
-      .load(ENDPOINTS, key)
-      .then(
-        (endpoint) => endpoint ?? { fault: 'the merchant has no callback address' },
-        () => ({ fault: 'the secret that signs could not be read' }),
-      )
-      .finally(() => loading.delete(key));
+/** Finds a merchant's endpoint. Never throws. */
+export async function cachedEndpoint(cache: Cache, merchantId: number): Promise<Endpoint | NoEndpoint> {
+  const key = String(merchantId);
+  try {
+    const endpoint = cache.get(ENDPOINTS, key) ?? (await cache.load(ENDPOINTS, key));
+    return endpoint ?? { fault: 'the merchant has no callback address' };
+  } catch {
+    return { fault: 'the secret that signs could not be read' };
   }
-
-  return async (merchantId) => {
-    const key = String(merchantId);
-    const cached = cache.get(ENDPOINTS, key);
-    if (cached !== undefined) return cached;
-    const endpoint = loading.get(key) ?? load(key);
-    loading.set(key, endpoint);
-    return endpoint;
-  };
 }

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Services } from '../services.ts';
 import { type Delivery, failure, type Outcome } from './deliver.ts';
-import { createEndpointFinder, type Endpoint } from './endpoint.ts';
+import { cachedEndpoint, type Endpoint } from './endpoint.ts';
 import { DELIVERY_TIMEOUT_MS } from './exchange.ts';
 import type { MerchantQuotas } from './merchant-quotas.ts';
 import { GIVE_UP_AFTER_MS, nextAttemptMs } from './retry-schedule.ts';
@@ -30,11 +30,10 @@ export function createEventSender(
   { delivery, quotas, stopping, onWoken }: Sending,
 ): (event: ClaimedEvent, leaseEndMs: number) => Promise<void> {
   const { db, clock, log, cache } = services;
-  const endpointOf = createEndpointFinder(cache);
 
   async function send(event: ClaimedEvent, leaseEndMs: number): Promise<void> {
     const { eventId, merchantId, action, attempts, createdAtMs } = event;
-    const endpoint = await endpointOf(merchantId);
+    const endpoint = await cachedEndpoint(cache, merchantId);
     // Twice, since a delivery over an idle connection may fail and is then repeated.
     if (performance.now() + 2 * DELIVERY_TIMEOUT_MS > leaseEndMs) throw new Error('the database took too long');
     const { delivered, fault } = 'fault' in endpoint ? failure(endpoint.fault) : await deliver(endpoint, event);

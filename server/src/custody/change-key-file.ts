@@ -1,5 +1,5 @@
 import { auditPlatform } from '../audit/append.ts';
-import { LOCKS } from '../db/advisory-locks.ts';
+import { lockSession } from '../db/advisory-locks.ts';
 import type { Database } from '../db/database.ts';
 import type { Queryable } from '../db/queryable.ts';
 import type { KekSource } from '../keys/kek.ts';
@@ -65,7 +65,7 @@ export function completeKeyFile({ db, keyFile, source, now }: KeyPlace): Promise
 /** Processes that change the file take turns. `session` holds the lock. */
 async function withKeyFileLock<T>(db: Database, work: (session: Queryable) => Promise<T>): Promise<T> {
   return db.session(async (session) => {
-    await session.query('key-file-lock', 'select pg_advisory_lock($1)', [LOCKS.keyFile]);
+    await lockSession(session, 'keyFile', 'change the key file');
     return work(session);
   });
 }

@@ -1,16 +1,22 @@
 import pg from 'pg';
 import { type Batch, createBatcher } from './batch.ts';
+import { OverloadError } from './errors.ts';
 import type { Queryable, Session } from './queryable.ts';
+import { setUpSession } from './session-settings.ts';
 
 export interface Database extends Session {
   /** Runs `item` in one statement with whatever other items of that batch are waiting (db/batch.ts). */
   batched<Item, Result>(batch: Batch<Item, Result>, item: Item): Promise<Result>;
   /** Runs `work` in one transaction: commits when it returns, rolls back when it throws. */
-  transaction<T>(work: (tx: Queryable) => Promise<T>): Promise<T>;
+  transaction: RunTransaction;
+  /** Connections of their own for what must be answered when all others are busy: readiness, and the cache's poll. */
+  monitor: Pick<Queryable, 'query'> & { transaction: RunTransaction };
   /** Runs `work` on a connection of its own without time limits, outside any transaction. For migrations. */
   session<T>(work: (session: Session) => Promise<T>): Promise<T>;
   close(): Promise<void>;
 }
+
+type RunTransaction = <T>(work: (tx: Queryable) => Promise<T>) => Promise<T>;
 
 export interface DatabaseOptions {
   url: string;
@@ -20,9 +26,18 @@ export interface DatabaseOptions {
 }
 
 const CONNECT_TIMEOUT_MS = 5_000;
+const MONITOR_CONNECTIONS = 2;
+/** Statements that may wait for a connection of the pool. More are refused. */
+const WAITING_LIMIT = 512;
 const STATEMENT_TIMEOUT_MS = 10_000;
-/** Locks are held for milliseconds; a wait longer than this is for something that is stuck. */
-const LOCK_TIMEOUT_MS = 1_000;
+const POOL_LIMITS = {
+  statementMs: STATEMENT_TIMEOUT_MS,
+  // Locks are held for milliseconds; a longer wait is for something that is stuck.
+  lockMs: 1_000,
+  idleInTransactionMs: STATEMENT_TIMEOUT_MS,
+};
+/** A migration takes as long as it takes. A lock that it waits for is held by a statement that should have ended. */
+const SESSION_LIMITS = { statementMs: 0, lockMs: 30_000, idleInTransactionMs: 0 };
 const INT8_OID = 20;
 
 /** 64-bit integers become numbers: here they are milliseconds and counts, all far below 2^53. */
@@ -31,53 +46,41 @@ const types = {
     oid === INT8_OID ? Number : pg.types.getTypeParser(oid, format)) as typeof pg.types.getTypeParser,
 };
 
-/**
- * Settings of every pooled connection.
- * - `force_generic_plan`: arrays of any length share one plan. Planning a PIN set anew costs more than running it.
- * - `enable_seqscan=off`: that one plan may date from when a table was empty, and would read the whole table later.
- * - `enable_bitmapscan=off`: a bitmap gathers every entry of a queue's index, the dead ones too. An ordered scan
- *   stops at its limit and remembers what is dead.
- */
-const POOL_SETTINGS = '-c plan_cache_mode=force_generic_plan -c jit=off -c enable_seqscan=off -c enable_bitmapscan=off';
-
 /** Opens a pool. Connections are made when first needed, so a database that is down shows at the first statement. */
 export function openDatabase({ url, connections = 16, onIdleError }: DatabaseOptions): Database {
-  const pool = new pg.Pool({
-    connectionString: url,
-    max: connections,
-    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-    statement_timeout: STATEMENT_TIMEOUT_MS,
-    lock_timeout: LOCK_TIMEOUT_MS,
-    // The server's limit ends a statement. This one ends the wait for a server that no longer answers at all.
-    query_timeout: STATEMENT_TIMEOUT_MS + 2_000,
-    idle_in_transaction_session_timeout: STATEMENT_TIMEOUT_MS,
-    application_name: 'pinward',
-    options: POOL_SETTINGS,
-    keepAlive: true,
-    types,
-  });
-  pool.on('error', (error) => onIdleError?.(error));
-  // Nobody else listens between two statements of a transaction, and an unheard error would end the process.
-  pool.on('connect', (client) => client.on('error', ignoreError));
+  const openPool = (max: number): pg.Pool => {
+    const pool = new pg.Pool({
+      ...clientOptions(url),
+      max,
+      // The server's limit ends a statement. This one ends the wait for a server that no longer answers at all.
+      query_timeout: STATEMENT_TIMEOUT_MS + 2_000,
+      onConnect: async (client) => {
+        // Nobody else listens between two statements of a transaction, and an unheard error would end the process.
+        client.on('error', ignoreError);
+        await setUpSession(client, POOL_LIMITS, 'pool');
+      },
+    });
+    pool.on('error', (error) => onIdleError?.(error));
+    return pool;
+  };
+  const pool = openPool(connections);
+  const monitor = openPool(MONITOR_CONNECTIONS);
 
-  const queries = queriesOn(pool);
+  const queries = queriesOnPool(pool);
   return {
     ...queries,
     batched: createBatcher(queries),
+    transaction: (work) => runTransaction(pool, work),
+    monitor: { ...queriesOnPool(monitor), transaction: (work) => runTransaction(monitor, work) },
     async script(text) {
       await pool.query(text);
     },
     async session(work) {
-      const client = new pg.Client({
-        connectionString: url,
-        connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-        application_name: 'pinward',
-        keepAlive: true,
-        types,
-      });
+      const client = new pg.Client(clientOptions(url));
       client.on('error', ignoreError);
       await client.connect();
       try {
+        await setUpSession(client, SESSION_LIMITS, 'session');
         return await work({
           ...queriesOn(client),
           async script(text) {
@@ -88,39 +91,73 @@ export function openDatabase({ url, connections = 16, onIdleError }: DatabaseOpt
         await client.end();
       }
     },
-    async transaction(work) {
-      const client = await pool.connect();
-      let broken: Error | undefined;
-      try {
-        await client.query('begin');
-        const result = await work(queriesOn(client));
-        await client.query('commit');
-        return result;
-      } catch (error) {
-        await client.query('rollback').catch((rollbackError: Error) => {
-          broken = rollbackError;
-        });
-        throw error;
-      } finally {
-        client.release(broken);
-      }
+    async close() {
+      await Promise.all([pool.end(), monitor.end()]);
     },
-    close: () => pool.end(),
   };
+}
+
+function clientOptions(url: string): pg.ClientConfig {
+  return {
+    connectionString: url,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    application_name: 'pinward',
+    keepAlive: true,
+    types,
+  };
+}
+
+async function runTransaction<T>(pool: pg.Pool, work: (tx: Queryable) => Promise<T>): Promise<T> {
+  const client = await connect(pool);
+  let broken: Error | undefined;
+  try {
+    await client.query('begin');
+    const result = await work(queriesOn(client));
+    await client.query('commit');
+    return result;
+  } catch (error) {
+    await client.query('rollback').catch((rollbackError: Error) => {
+      broken = rollbackError;
+    });
+    throw error;
+  } finally {
+    client.release(broken);
+  }
+}
+
+/** Throws OverloadError if too many wait for a connection, or the wait took too long. */
+async function connect(pool: pg.Pool): Promise<pg.PoolClient> {
+  if (pool.waitingCount >= WAITING_LIMIT) throw new OverloadError();
+  return pool.connect().catch(overloadIfWaited);
+}
+
+/** The pool gives this fault no code. It tells nothing about the server, which was not asked. */
+function overloadIfWaited(error: Error): never {
+  throw error.message === 'timeout exceeded when trying to connect' ? new OverloadError() : error;
 }
 
 /** A lost connection fails its running statement and all later ones; its error event says nothing more. */
 function ignoreError(): void {}
 
-function queriesOn(on: pg.Pool | pg.ClientBase): Queryable {
+function queriesOn(client: Pick<pg.ClientBase, 'query'>): Queryable {
   return {
     async query<R extends object>(name: string, text: string, values: unknown[] = []) {
-      const result = await on.query({ name, text, values });
+      const result = await client.query({ name, text, values });
       return result.rows as R[];
     },
     async tuples<R extends unknown[]>(name: string, text: string, values: unknown[] = []) {
-      const result = await on.query<R>({ name, text, values, rowMode: 'array' });
+      const result = await client.query<R>({ name, text, values, rowMode: 'array' });
       return result.rows;
     },
   };
+}
+
+/** Each statement on the next free connection. Errors: as `connect`. */
+function queriesOnPool(pool: pg.Pool): Queryable {
+  return queriesOn({
+    query(statement: pg.QueryConfig) {
+      if (pool.waitingCount >= WAITING_LIMIT) return Promise.reject(new OverloadError());
+      return pool.query(statement).catch(overloadIfWaited);
+    },
+  } as pg.Pool);
 }

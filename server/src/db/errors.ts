@@ -19,3 +19,12 @@ export function isDuplicate(error: unknown, constraint?: string): boolean {
 export function isLockFault(error: unknown): boolean {
   return error instanceof pg.DatabaseError && (error.code === '55P03' || error.code === '40P01');
 }
+
+/** Too many statements wait for a connection. Nothing was sent to the server: the caller may try again. */
+export class OverloadError extends Error {
+  override readonly name = 'OverloadError';
+
+  constructor() {
+    super('too many statements wait for a database connection');
+  }
+}

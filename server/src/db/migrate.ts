@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { OperatorError } from '../operator-error.ts';
-import { LOCKS } from './advisory-locks.ts';
+import { lockSession } from './advisory-locks.ts';
 import type { Database } from './database.ts';
 import type { Queryable } from './queryable.ts';
 
@@ -35,7 +35,7 @@ const DIRECTORY = new URL('../../migrations/', import.meta.url);
 export async function migrate(db: Database): Promise<string[]> {
   const migrations = readMigrations();
   return db.session(async (session) => {
-    await session.query('migrate-lock', 'select pg_advisory_lock($1)', [LOCKS.migrate]);
+    await lockSession(session, 'migrate', 'migrate the database');
     await session.script(
       `create table if not exists schema_migrations (
          version integer primary key, name text not null, sha256 text not null,

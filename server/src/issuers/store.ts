@@ -22,6 +22,13 @@ interface IssuerRow extends IssuerScope {
 
 /** Issuers by the hex of their secret's SHA-256. */
 export const ISSUERS: Cached<Issuer> = {
+  async list({ monitor }) {
+    const rows = await monitor.query<{ secretHash: string }>(
+      'list-secret-hashes',
+      `select encode(secret_hash, 'hex') as "secretHash" from issuers`,
+    );
+    return rows.map(({ secretHash }) => secretHash);
+  },
   async load({ db }, secretHash) {
     const [row] = await db.query<IssuerRow>(
       'find-issuer',

@@ -8,7 +8,7 @@ import type { Cached } from '../db/cache.ts';
 import type { Keys } from '../keys/keys.ts';
 import { createAllowlist } from '../net/ip-allowlist.ts';
 import { createTokenIssuer, type TokenIssuer } from './access-token.ts';
-import { type CredentialRow, findCredential, secretIdentity } from './store.ts';
+import { type CredentialRow, findCredential, listApiKeys, secretIdentity } from './store.ts';
 
 /** The authenticated merchant of a request, and the credential that it used. */
 export interface Caller {
@@ -46,6 +46,7 @@ export interface KnownCredential {
 
 /** Credentials by their Api-Key. */
 export const CREDENTIALS: Cached<KnownCredential> = {
+  list: ({ monitor }) => listApiKeys(monitor),
   async load({ db, keys }, apiKey) {
     const row = await findCredential(db, apiKey);
     return row && knownCredential(row, apiKey, keys);

@@ -51,6 +51,12 @@ export async function findCredential(db: Queryable, apiKey: string): Promise<Cre
   return row;
 }
 
+/** Every Api-Key, usable or not. */
+export async function listApiKeys(db: Pick<Queryable, 'query'>): Promise<string[]> {
+  const rows = await db.query<{ apiKey: string }>('list-api-keys', 'select api_key as "apiKey" from credentials');
+  return rows.map(({ apiKey }) => apiKey);
+}
+
 export interface StoredMerchant {
   merchantNo: string;
   name: string;

@@ -1,13 +1,15 @@
-import { BlockList, isIP } from 'node:net';
+import { BlockList, isIP, SocketAddress } from 'node:net';
 import { OperatorError } from '../operator-error.ts';
 
 /**
- * The address without its zone, and without mapping: `::ffff:192.0.2.1` becomes 192.0.2.1. A
- * socket that listens on both families gives the mapped form for an IPv4 caller.
+ * The address in its one form: without its zone, IPv6 in the form of RFC 5952, and without mapping: `::ffff:192.0.2.1`
+ * becomes 192.0.2.1. A socket that listens on both families gives the mapped form for an IPv4 caller.
  */
 export function plainAddress(address: string): string {
   const [unzoned = ''] = address.split('%');
-  return /^::ffff:\d+\.\d+\.\d+\.\d+$/i.test(unzoned) ? unzoned.slice('::ffff:'.length) : unzoned;
+  if (isIP(unzoned) !== 6) return unzoned;
+  const plain = new SocketAddress({ address: unzoned, family: 'ipv6' }).address;
+  return /^::ffff:\d+\.\d+\.\d+\.\d+$/.test(plain) ? plain.slice('::ffff:'.length) : plain;
 }
 
 /** Whether a text may be on an allowlist: an address or a CIDR block, IPv4 or IPv6. */
@@ -25,7 +27,7 @@ export function requireAllowlistEntries(entries: string[]): void {
 }
 
 function isMapped(address: string): boolean {
-  return address.toLowerCase().startsWith('::ffff:');
+  return isIP(plainAddress(address)) !== isIP(address);
 }
 
 const CACHE_LIMIT = 1_000;

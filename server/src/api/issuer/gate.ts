@@ -5,10 +5,9 @@ import { ApiError } from '../../api-error.ts';
 import type { IssuerActor } from '../../audit/actor.ts';
 import { secretHashOf } from '../../crypto/secret-hash.ts';
 import { ISSUERS, type Issuer } from '../../issuers/store.ts';
-import { addressGroup, createAllowlist, plainAddress } from '../../net/ip-allowlist.ts';
+import { addressGroup, createAllowlist } from '../../net/ip-allowlist.ts';
 import { throwIfLimited } from '../../rate-limit.ts';
 import type { Services } from '../../services.ts';
-import { addressOf } from '../request-address.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -26,8 +25,9 @@ export function issuerGate(scope: FastifyInstance, services: Services): void {
 }
 
 /**
- * Checks the limit of the address, the bearer secret, its allowlist, and the client certificate if the credential
- * requires one. A missing, unknown, disabled or uncertified credential gets one answer, 5001.
+ * Checks the bearer secret, its allowlist, and the client certificate if the credential requires one. A missing,
+ * unknown, disabled or uncertified credential gets one answer, 5001. An address with too many failures gets 1009 in
+ * place of another one. A correct call gets in, whatever else comes from its address.
  */
 function admitIssuer(services: Services): onRequestAsyncHookHandler {
   const { cache, clock, limits, config } = services;
@@ -37,19 +37,19 @@ function admitIssuer(services: Services): onRequestAsyncHookHandler {
     const secret = /^Bearer ([\x21-\x7e]{1,256})$/i.exec(request.headers.authorization ?? '')?.[1];
     if (secret === undefined) return 'issuerUnknown';
     const hash = secretHashOf(secret).toString('hex');
+    if (!cache.knows(ISSUERS, hash))
+      throwIfLimited(limits.failedAuth.waitSeconds(addressGroup(request.address), clock()));
     const issuer = cache.get(ISSUERS, hash) ?? (await cache.load(ISSUERS, hash));
     if (!issuer?.enabled) return 'issuerUnknown';
-    if (!issuer.allows(addressOf(request))) return 'ipNotAllowed';
+    if (!issuer.allows(request.address)) return 'ipNotAllowed';
     if (issuer.clientCert !== undefined && !hasCertificate(request, issuer.clientCert, isProxy)) return 'issuerUnknown';
     return issuer;
   }
 
   return async (request) => {
-    const address = addressGroup(addressOf(request));
-    throwIfLimited(limits.failedAuth.waitSeconds(address, clock()));
     const verdict = await judge(request);
     if (typeof verdict === 'string') {
-      throwIfLimited(limits.failedAuth.take(address, clock()));
+      throwIfLimited(limits.failedAuth.take(addressGroup(request.address), clock()));
       throw new ApiError(verdict);
     }
     request.issuer = verdict;
@@ -72,5 +72,5 @@ function hasCertificate(request: FastifyRequest, expected: Buffer, isProxy: (add
 
 /** Who does what the request asks for, in audit records. */
 export function issuerActorOf(request: FastifyRequest): IssuerActor {
-  return { issuerNo: request.issuer.issuerNo, ip: plainAddress(addressOf(request)), requestId: request.id };
+  return { issuerNo: request.issuer.issuerNo, ip: request.address, requestId: request.id };
 }

@@ -3,10 +3,9 @@ import type { FastifyInstance, FastifyRequest, onRequestHookHandler } from 'fast
 import { ApiError } from '../../api-error.ts';
 import type { MerchantActor } from '../../audit/actor.ts';
 import { type Caller, CREDENTIALS, type KnownCredential } from '../../merchants/caller.ts';
-import { addressGroup, plainAddress } from '../../net/ip-allowlist.ts';
+import { addressGroup } from '../../net/ip-allowlist.ts';
 import { throwIfLimited } from '../../rate-limit.ts';
 import type { Services } from '../../services.ts';
-import { addressOf } from '../request-address.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -32,8 +31,9 @@ export function merchantGate(scope: FastifyInstance, services: Services, options
 }
 
 /**
- * Checks in the contract's order, before the body is read, and stops at the first failure: 1009 by address, 1002, 1008,
- * 1010, 1011, 1022, 1003, 1005, 1006, 1007, 1009 by credential.
+ * Checks in the contract's order, before the body is read, and stops at the first failure: 1002, 1008, 1010, 1011,
+ * 1022, 1003, 1005, 1006, 1007, 1009 by credential. Each of them but the last is a failed authentication: an address
+ * with too many of them gets 1009 in its place. A correct call gets in, whatever else comes from its address.
  */
 function admitMerchant(services: Services, options: GateOptions): onRequestHookHandler {
   const { cache, clock, limits } = services;
@@ -47,7 +47,7 @@ function admitMerchant(services: Services, options: GateOptions): onRequestHookH
     if (!credential.enabled) return 'apiKeyDisabled';
     if (credential.expiresAtMs !== undefined && credential.expiresAtMs <= now) return 'apiKeyExpired';
     if (!credential.merchantActive) return 'merchantAbnormal';
-    if (!credential.allows(addressOf(request))) return 'ipNotAllowed';
+    if (!credential.allows(request.address)) return 'ipNotAllowed';
     const timestamp = headerOf(request, 'timestamp');
     if (!/^\d{13}$/.test(timestamp)) return 'timestampInvalid';
     const ageMs = now - Number(timestamp);
@@ -71,8 +71,7 @@ function admitMerchant(services: Services, options: GateOptions): onRequestHookH
 
   // Without a promise where none is needed: nearly every call's credential is cached.
   return (request, _reply, done) => {
-    const address = addressGroup(addressOf(request));
-    throwIfLimited(limits.failedAuth.waitSeconds(address, clock()));
+    const address = addressGroup(request.address);
     const apiKey = headerOf(request, 'api-key');
     if (apiKey === '') admit(request, address, 'apiKeyRequired');
     const credential = cache.get(CREDENTIALS, apiKey);
@@ -80,6 +79,8 @@ function admitMerchant(services: Services, options: GateOptions): onRequestHookH
       admit(request, address, judge(request, credential, clock()));
       return done();
     }
+    // So a flood of keys that do not exist waits for nothing.
+    if (!cache.knows(CREDENTIALS, apiKey)) throwIfLimited(limits.failedAuth.waitSeconds(address, clock()));
     cache
       .load(CREDENTIALS, apiKey)
       .then((loaded) => admit(request, address, judge(request, loaded, clock())))
@@ -94,5 +95,5 @@ function headerOf(request: FastifyRequest, name: string): string {
 
 /** Who does what the request asks for, in audit records. */
 export function actorOf(request: FastifyRequest): MerchantActor {
-  return { credentialId: request.caller.credentialId, ip: plainAddress(addressOf(request)), requestId: request.id };
+  return { credentialId: request.caller.credentialId, ip: request.address, requestId: request.id };
 }

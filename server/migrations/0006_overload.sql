@@ -1,0 +1,13 @@
+-- A new credential or issuer is news for every process too: they keep the list of all that exist, so that a call with
+-- an unknown one costs no look-up.
+create trigger credentials_join_the_gate after insert on credentials
+  for each statement execute function bump_gate_version();
+create trigger issuers_join_the_gate after insert on issuers
+  for each statement execute function bump_gate_version();
+
+-- Readiness inserts a row here and rolls it back: that fails on a read-only node and on a full disk, as a PIN set would.
+-- A row fills a page of its own, so that the table grows if it can't be vacuumed.
+create table write_probe (
+  filler text not null
+) with (autovacuum_vacuum_threshold = 50, autovacuum_vacuum_scale_factor = 0);
+alter table write_probe alter column filler set storage plain;

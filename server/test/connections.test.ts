@@ -1,0 +1,156 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { remoteMerchant, validPin } from './support/calls.ts';
+import { emptyDatabase } from './support/empty-database.ts';
+import { codesIn, rawConnection, requestText } from './support/raw-connection.ts';
+import { install, type ServerProcess, until } from './support/server-process.ts';
+
+async function serve(t: TestContext, env: Record<string, string> = {}): Promise<ServerProcess> {
+  return install(t, { env: { DATABASE_URL: await emptyDatabase(t), ...env } }).serve();
+}
+
+/** The memory that a process holds, in MiB. */
+function memoryOf({ pid }: ServerProcess): number {
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
+}
+
+test('clients that send many requests and read no answer cost little memory, whatever they ask for', async (t) => {
+  const server = await serve(t);
+  const merchant = remoteMerchant(server.url);
+  assert.equal((await merchant.setPin(validPin(1))).code, 0);
+  const before = memoryOf(server);
+  const paths = [
+    '/openapi.json',
+    '/docs/json',
+    '/docs/yaml',
+    '/docs/static/swagger-ui-bundle.js',
+    '/docs/',
+    '/readyz',
+    '/x',
+  ];
+  const port = Number(new URL(server.url).port);
+  const sockets = Array.from({ length: 120 }, (_, i) => {
+    const socket = connect({ port, host: '127.0.0.1', localAddress: '127.0.0.9' });
+    socket.on('error', () => {}).pause();
+    socket.write(requestText(`GET ${paths[i % paths.length]}`).repeat(1_200));
+    return socket;
+  });
+  t.after(() => sockets.map((socket) => socket.destroy()));
+  let most = 0;
+  for (let turn = 0; turn < 30; turn++) {
+    await sleep(100);
+    most = Math.max(most, memoryOf(server));
+    assert.equal((await merchant.setPin(validPin(turn))).code, 0, 'others are served');
+  }
+  assert.ok(most - before < 250, `grew from ${before} to ${most} MiB`);
+});
+
+test('pipelined requests are answered in their order', async (t) => {
+  const server = await serve(t);
+  const { socket, received } = rawConnection(t, server.url);
+  const ask = (code: string) =>
+    requestText(`GET /open-api/v1/merchant/token?${code}`, code === '1002' ? {} : { 'Api-Key': 'x' });
+  const wanted = Array.from({ length: 100 }, (_, i) => (i % 3 === 0 ? '1002' : '1008'));
+  socket.write(wanted.map(ask).join(''));
+  await until('all are answered', () => codesIn(received()).length === wanted.length);
+  assert.deepEqual(codesIn(received()).map(String), wanted);
+});
+
+test('an offer to upgrade is ignored: the next request on the connection gets its answer', async (t) => {
+  const server = await serve(t);
+  const offer = {
+    Connection: 'Upgrade, HTTP2-Settings',
+    Upgrade: 'h2c',
+    'HTTP2-Settings': 'AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA',
+  };
+  const { socket, received } = rawConnection(t, server.url);
+  const path = 'POST /open-api/v1/card/pin/set';
+  for (let round = 1; round <= 20; round++) {
+    socket.write(requestText(path, { ...offer, 'Content-Type': 'application/json', 'Content-Length': '2' }));
+    await until('the first is refused', () => codesIn(received()).length === 2 * round - 1);
+    socket.write(`{}${requestText(path, offer, '{}')}`);
+    await until('the next one is answered too', () => codesIn(received()).length === 2 * round);
+  }
+  assert.deepEqual(new Set(codesIn(received())), new Set([1002]));
+});
+
+test('a body over the limit answers 1004, however it is sent', async (t) => {
+  const server = await serve(t);
+  const merchant = remoteMerchant(server.url);
+  for (let i = 0; i < 40; i++) {
+    const { code } = await merchant.call('/card/pin/set', { card_no: 'x'.repeat(i % 2 === 0 ? 200_000 : 2_000_000) });
+    assert.equal(code, 1004);
+  }
+  const headers = { ...(await merchant.headers()), 'Transfer-Encoding': 'chunked' };
+  const { socket, received } = rawConnection(t, server.url);
+  socket.write(requestText('POST /open-api/v1/card/pin/set', headers));
+  const chunk = `4000\r\n${'x'.repeat(0x4000)}\r\n`;
+  for (let i = 0; i < 20; i++) socket.write(chunk);
+  socket.write(`0\r\n\r\n${requestText('GET /open-api/v1/merchant/token')}`);
+  await until('both are answered', () => codesIn(received()).length === 2);
+  assert.deepEqual(codesIn(received()), [1004, 1002]);
+});
+
+test('a client that goes on sending after its answer is cut off', async (t) => {
+  const server = await serve(t);
+  const { socket, closed } = rawConnection(t, server.url);
+  let sent = 0;
+  socket.write(requestText('POST /open-api/v1/card/pin/set', { 'Content-Length': '1000000000' }));
+  const piece = Buffer.alloc(65_536);
+  const send = (): void => {
+    while (!socket.destroyed && socket.write(piece)) sent += piece.length;
+  };
+  socket.on('drain', send);
+  send();
+  await closed;
+  assert.ok(sent < 20_000_000, `it took ${sent} bytes`);
+});
+
+test('what HTTP knows and the platform does not take is answered with the envelope', async (t) => {
+  const server = await serve(t);
+  const cases: [text: string, status: string][] = [
+    ['GET /healthz HTTP/1.1\r\n\r\n', '400 Bad Request'],
+    ['POST /open-api/v1/card/pin/set HTTP/1.1\r\nContent-Length: 0\r\n\r\n', '400 Bad Request'],
+    ['GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n', '400 Bad Request'],
+    [requestText('POST /open-api/v1/card/pin/set', { Expect: 'a-cake' }, '{}'), '417 Expectation Failed'],
+    [requestText('PURGE /open-api/v1/card/pin/set'), '405 Method Not Allowed'],
+    [requestText('PROPFIND /openapi.json'), '405 Method Not Allowed'],
+    [requestText('QUERY /readyz'), '405 Method Not Allowed'],
+    [requestText('TRACE /open-api/v1/card/list'), '405 Method Not Allowed'],
+    [requestText('CONNECT localhost:80'), '405 Method Not Allowed'],
+    [requestText('PURGE /nowhere'), '404 Not Found'],
+    [requestText('MAKE /healthz'), '400 Bad Request'],
+  ];
+  for (const [text, status] of cases) {
+    const { socket, received } = rawConnection(t, server.url);
+    socket.write(text);
+    await until(`there is an answer to ${text}`, () => codesIn(received()).length === 1);
+    assert.ok(received().startsWith(`HTTP/1.1 ${status}\r\n`), `${text}\n${received()}`);
+    assert.match(received(), /x-request-id: /i);
+    assert.deepEqual(codesIn(received()), [1004]);
+  }
+});
+
+test('HTTP/1.0 needs no Host', async (t) => {
+  const server = await serve(t);
+  const { socket, received, closed } = rawConnection(t, server.url);
+  socket.write('GET /healthz HTTP/1.0\r\n\r\n');
+  await closed;
+  assert.match(received(), /^HTTP\/1.1 200 OK/);
+});
+
+test('the API documents have a tag, and are not sent again to a client that has them', async (t) => {
+  const server = await serve(t);
+  for (const path of ['/openapi.json', '/docs/json', '/issuer/openapi.json']) {
+    const first = await fetch(server.url + path);
+    const etag = first.headers.get('ETag') as string;
+    assert.equal(first.status, 200, path);
+    assert.equal(((await first.json()) as { openapi: string }).openapi, '3.1.0');
+    for (const tag of [etag, `"other", W/${etag}`, '*'])
+      assert.equal((await fetch(server.url + path, { headers: { 'If-None-Match': tag } })).status, 304, tag);
+    assert.equal((await fetch(server.url + path, { headers: { 'If-None-Match': '"other"' } })).status, 200);
+  }
+});
