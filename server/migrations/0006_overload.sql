@@ -11,3 +11,18 @@ create table write_probe (
   filler text not null
 ) with (autovacuum_vacuum_threshold = 50, autovacuum_vacuum_scale_factor = 0);
 alter table write_probe alter column filler set storage plain;
+
+-- Malformed PIN blocks of the last hour, by who sent them and by zone key, beside all blocks since the first of them.
+-- Before, the zone key's row counted its malformed blocks alone: ten of them turned it off, however many were good.
+create table pin_block_counts (
+  issuer_id integer not null references issuers,
+  kind      text not null check (kind in ('caller', 'zone_key')),
+  name      text not null,
+  malformed integer not null,
+  blocks    bigint not null,
+  since     timestamptz not null,
+  primary key (issuer_id, kind, name)
+);
+alter table issuer_keys drop column malformed_blocks, drop column malformed_since;
+-- For the operator's list. Few cards have ever had a malformed block.
+create index cards_with_malformed_blocks on cards (malformed_since) where malformed_since is not null;

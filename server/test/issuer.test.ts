@@ -34,9 +34,7 @@ const status = async (cardNo = CARD) => (await issuer.call('GET', `/pin/${cardNo
 const verifyBlock = (pin_block: string, more = {}) =>
   issuer.call('POST', '/pin/verify', { card_no: CARD, pin_block, format: 4, zone_key: 'sandbox_zpk', ...more });
 const forgetMalformed = () =>
-  platform.db.script(
-    'update cards set malformed_since = null, malformed_blocks = 0; update issuer_keys set malformed_since = null, malformed_blocks = 0',
-  );
+  platform.db.script('update cards set malformed_since = null, malformed_blocks = 0; delete from pin_block_counts');
 
 describe('a PIN that was set', () => {
   beforeEach(() => setPin('142536'));
@@ -203,11 +201,9 @@ describe('a block that is none', () => {
     for (let i = 0; i < 10; i++) assert.deepEqual((await verifyBlock('00'.repeat(16))).data, { result: 'malformed' });
     for (const block of ['00'.repeat(16), good()]) {
       const answer = await verifyBlock(block);
-      assert.equal(answer.code, 1009);
+      assert.deepEqual([answer.code, answer.msg], [1009, 'card Operation too frequent, please try again later']);
       assert.ok(Number(answer.headers['retry-after']) > 3500);
     }
-    const other = { card_no: 'C202605220005', pin_block: good(), format: 4, zone_key: 'sandbox_zpk' };
-    assert.equal((await issuer.call('POST', '/pin/verify', other)).code, 1009, 'the zone key has had enough too');
     platform.clock.now += 3_600_001;
     assert.deepEqual((await verifyBlock(good())).data, { result: 'match' });
   });

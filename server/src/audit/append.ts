@@ -45,6 +45,7 @@ export type AuditAction =
   | 'key_rotated'
   | 'key_destroyed'
   | 'key_component_imported'
+  | 'limit_reset'
   | 'key_exported'
   | 'keys_rewrapped'
   | 'audit_pruned';

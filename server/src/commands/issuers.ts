@@ -1,7 +1,10 @@
 import type { Command } from 'commander';
 import { createIssuer } from '../issuers/create-issuer.ts';
 import { disableIssuer } from '../issuers/disable-issuer.ts';
-import { listIssuers } from '../issuers/store.ts';
+import { findIssuerScope, listIssuers } from '../issuers/store.ts';
+import { OperatorError } from '../operator-error.ts';
+import { isLimited, listCounts } from '../pins/malformed-blocks.ts';
+import { resetBlockCounts } from '../pins/reset-block-counts.ts';
 import { type OperatorPlatform, print, printTable, timeText, withPlatform } from './output.ts';
 
 export function addIssuerCommands(program: Command): void {
@@ -30,6 +33,22 @@ export function addIssuerCommands(program: Command): void {
         print(`${issuerNo} disabled: its secret answers 5001`);
       }),
     );
+  const limits = issuer.command('limits').description('cards, callers and zone keys with malformed PIN blocks');
+  limits
+    .command('list <issuer>')
+    .description('list those with malformed blocks in the last hour, and which of them answer 1009')
+    .action((issuerNo: string) => withPlatform((platform) => listLimits(platform, issuerNo)));
+  limits
+    .command('reset <issuer> <counted> <name>')
+    .description('forget the malformed blocks of a card, a caller or a zone_key, as `limits list` names it')
+    .action((issuerNo: string, counted: string, name: string) =>
+      withPlatform(async (platform) => {
+        if (counted !== 'card' && counted !== 'caller' && counted !== 'zone_key')
+          throw new OperatorError(`${counted} is not card, caller or zone_key`);
+        await resetBlockCounts(platform, issuerNo, { counted, name });
+        print(`${counted} ${name}: reset`);
+      }),
+    );
 }
 
 interface CreateOptions {
@@ -51,6 +70,23 @@ async function create(
   });
   print(`issuer         ${issuerNo}\nbearer secret  ${secret.expose()}\nThe secret is not shown again.`);
   if (allowIp.length === 0) print('No address may call with it: create one with --allow-ip ADDRESS');
+}
+
+async function listLimits({ db, config, now }: OperatorPlatform, issuerNo: string): Promise<void> {
+  const issuer = await findIssuerScope(db, issuerNo);
+  if (issuer === undefined) throw new OperatorError(`there is no issuer ${issuerNo}`);
+  const counts = await listCounts(db, issuer, now());
+  printTable(
+    ['counted', 'name', 'malformed', 'blocks', 'since', 'answers'],
+    counts.map(({ counted, name, ...found }) => [
+      counted,
+      name,
+      found.malformed,
+      counted === 'card' ? '-' : found.blocks,
+      timeText(found.sinceMs),
+      isLimited(counted, found, config.limits.malformedBlocksPerHour) ? '1009' : '-',
+    ]),
+  );
 }
 
 async function list({ db }: OperatorPlatform): Promise<void> {

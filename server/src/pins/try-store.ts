@@ -5,12 +5,7 @@ import { CARDS_AND_BINS, ofIssuer } from '../cards/store.ts';
 import type { Queryable } from '../db/queryable.ts';
 import { fromMs, toMs } from '../db/sql-time.ts';
 import { insertEvent, pinEventData, takesEvent } from '../outbox/append-event.ts';
-
-/** Malformed PIN blocks seen since a time, as far as they still count. */
-export interface Malformed {
-  count: number;
-  sinceMs: number | undefined;
-}
+import type { BlockCounts, Counted, CountedSources } from './malformed-blocks.ts';
 
 /** A card whose PIN is to be verified, with the PIN's record and the zone key. */
 export interface CardToVerify {
@@ -21,9 +16,10 @@ export interface CardToVerify {
   pinVersion: number;
   failedTries: number;
   blocked: boolean;
-  malformed: Malformed;
+  /** Its malformed blocks, those of the caller, and those under the zone key. */
+  counts: Record<Counted, BlockCounts | undefined>;
   pin: { prv: Buffer; salt: Buffer; keyVersion: number; setAtMs: number; envelope: string } | undefined;
-  zoneKey: { algorithm: string; createdAtMs: number; malformed: Malformed } | undefined;
+  zoneKey: { algorithm: string; createdAtMs: number } | undefined;
 }
 
 interface CardToVerifyRow {
@@ -43,8 +39,12 @@ interface CardToVerifyRow {
   envelope: string;
   zoneKeyAlgorithm: string | null;
   zoneKeyCreatedAtMs: number;
-  zoneKeyMalformedBlocks: number;
-  zoneKeyMalformedSinceMs: number | null;
+  callerMalformed: number;
+  callerBlocks: number;
+  callerSinceMs: number | null;
+  zoneKeyMalformed: number;
+  zoneKeyBlocks: number;
+  zoneKeySinceMs: number | null;
 }
 
 const FIND_TO_VERIFY = `
@@ -53,9 +53,15 @@ select c.merchant_id as "merchantId", c.card_no as "cardNo", c.status, c.pan_wra
        c.malformed_blocks as "malformedBlocks", ${toMs('c.malformed_since')} as "malformedSinceMs",
        c.pin_prv as prv, c.pin_salt as salt, c.pin_key_version as "keyVersion", ${toMs('c.pin_set_at')} as "setAtMs",
        c.pin_envelope as envelope, k.algorithm as "zoneKeyAlgorithm", ${toMs('k.created_at')} as "zoneKeyCreatedAtMs",
-       k.malformed_blocks as "zoneKeyMalformedBlocks", ${toMs('k.malformed_since')} as "zoneKeyMalformedSinceMs"
+       by_caller.malformed as "callerMalformed", by_caller.blocks as "callerBlocks",
+       ${toMs('by_caller.since')} as "callerSinceMs", under_key.malformed as "zoneKeyMalformed",
+       under_key.blocks as "zoneKeyBlocks", ${toMs('under_key.since')} as "zoneKeySinceMs"
   from ${CARDS_AND_BINS}
   left join issuer_keys k on k.issuer_id = $2 and k.kind = 'zpk' and k.label = $3 and k.destroyed_at is null
+  left join pin_block_counts by_caller
+         on by_caller.issuer_id = $2 and by_caller.kind = 'caller' and by_caller.name = $5
+  left join pin_block_counts under_key
+         on under_key.issuer_id = $2 and under_key.kind = 'zone_key' and under_key.name = $3
  where c.merchant_id = any($1) and ${ofIssuer('$2')}`;
 
 /**
@@ -66,13 +72,13 @@ export async function findToVerify(
   db: Queryable,
   { issuerId, merchantIds }: IssuerScope,
   card: { cardNo: string } | { fingerprints: Buffer[] },
-  zoneKeyLabel: string | undefined,
+  sources: Partial<Pick<CountedSources, 'zoneKey' | 'caller'>> = {},
 ): Promise<CardToVerify | undefined> {
   const byNumber = 'cardNo' in card;
   const [row] = await db.query<CardToVerifyRow>(
     byNumber ? 'find-to-verify' : 'find-to-verify-by-pan',
     `${FIND_TO_VERIFY} and ${byNumber ? 'c.card_no = $4' : 'c.pan_fingerprint = any($4)'} limit 1`,
-    [merchantIds, issuerId, zoneKeyLabel, byNumber ? card.cardNo : card.fingerprints],
+    [merchantIds, issuerId, sources.zoneKey, byNumber ? card.cardNo : card.fingerprints, sources.caller],
   );
   return row && cardToVerifyOf(row);
 }
@@ -88,17 +94,21 @@ function cardToVerifyOf(row: CardToVerifyRow): CardToVerify {
     pinVersion,
     failedTries,
     blocked,
-    malformed: { count: row.malformedBlocks, sinceMs: row.malformedSinceMs ?? undefined },
+    counts: {
+      card: countsOf(row.malformedBlocks, row.malformedBlocks, row.malformedSinceMs),
+      caller: countsOf(row.callerMalformed, row.callerBlocks, row.callerSinceMs),
+      zone_key: countsOf(row.zoneKeyMalformed, row.zoneKeyBlocks, row.zoneKeySinceMs),
+    },
     pin: prv === null ? undefined : { prv, salt, keyVersion, setAtMs, envelope },
     zoneKey:
       row.zoneKeyAlgorithm === null
         ? undefined
-        : {
-            algorithm: row.zoneKeyAlgorithm,
-            createdAtMs: row.zoneKeyCreatedAtMs,
-            malformed: { count: row.zoneKeyMalformedBlocks, sinceMs: row.zoneKeyMalformedSinceMs ?? undefined },
-          },
+        : { algorithm: row.zoneKeyAlgorithm, createdAtMs: row.zoneKeyCreatedAtMs },
   };
+}
+
+function countsOf(malformed: number, blocks: number, sinceMs: number | null): BlockCounts | undefined {
+  return sinceMs === null ? undefined : { malformed, blocks, sinceMs };
 }
 
 export interface NewTry {
@@ -166,35 +176,6 @@ export async function writeTry(db: Queryable, one: NewTry): Promise<boolean> {
     one.renewed?.keyVersion,
   ]);
   return written.length === 1;
-}
-
-/** SQL: counts a malformed block in the window that began after $1, and starts a new window at $2; at most $3. */
-const COUNT_MALFORMED = `
-   set malformed_blocks = case when malformed_since > ${fromMs('$1')} then malformed_blocks + 1 else 1 end,
-       malformed_since = case when malformed_since > ${fromMs('$1')} then malformed_since else ${fromMs('$2')} end
- where (malformed_since is null or malformed_since <= ${fromMs('$1')} or malformed_blocks < $3)`;
-
-/**
- * Counts a malformed block with its card and its zone key, in the window since `fromMs`. Returns false if either
- * has reached the limit.
- */
-export async function countMalformed(
-  tx: Queryable,
-  where: { merchantId: number; cardNo: string; issuerId: number; zoneKey: string },
-  window: { fromMs: number; atMs: number; limit: number },
-): Promise<boolean> {
-  const values = [window.fromMs, window.atMs, window.limit];
-  const ofCard = await tx.query(
-    'count-malformed-card',
-    `update cards ${COUNT_MALFORMED} and merchant_id = $4 and card_no = $5 returning 1`,
-    [...values, where.merchantId, where.cardNo],
-  );
-  const ofKey = await tx.query(
-    'count-malformed-key',
-    `update issuer_keys ${COUNT_MALFORMED} and issuer_id = $4 and kind = 'zpk' and label = $5 returning 1`,
-    [...values, where.issuerId, where.zoneKey],
-  );
-  return ofCard.length > 0 && ofKey.length > 0;
 }
 
 export interface ClearedTries {

@@ -8,8 +8,16 @@ import { randomBytesPooled } from '../crypto/random.ts';
 import type { Keys } from '../keys/keys.ts';
 import type { Services } from '../services.ts';
 import { openZoneKey } from '../zone-keys/open-zone-key.ts';
+import {
+  type CountedSources,
+  callerName,
+  countMalformed,
+  isInWindow,
+  requireFewMalformed,
+  WELL_FORMED_BATCH,
+} from './malformed-blocks.ts';
 import { PIN_SALT_BYTES, pinReferenceValue } from './pin-reference-value.ts';
-import { type CardToVerify, countMalformed, findToVerify, type Malformed, type NewTry, writeTry } from './try-store.ts';
+import { type CardToVerify, findToVerify, type NewTry, writeTry } from './try-store.ts';
 
 export interface VerifyRequest {
   card: { cardNo: string } | { pan: string };
@@ -17,19 +25,20 @@ export interface VerifyRequest {
   format: PinBlockFormat;
   /** Its label. */
   zoneKey: string;
+  /** The terminal that the PIN was typed at, if the issuer tells it. */
+  terminal: string | undefined;
 }
 
 export type VerifyAnswer =
   | { result: 'match' | 'blocked' | 'not_set' | 'malformed' }
   | { result: 'mismatch'; triesLeft: number };
 
-const MALFORMED_WINDOW_MS = 3_600_000;
 /** Each failed attempt means that another try, set or unblocking got through. */
 const ATTEMPTS = 1_000;
 
 /**
  * Verifies a PIN block from the network. Errors, in this order: 4001, 5002, 4005, 1004 on `format` if the zone key is
- * of the other cipher, 1009 after too many malformed blocks on the card or under the zone key.
+ * of the other cipher, 1009 after too many malformed blocks on the card, from the caller or under the zone key.
  *
  * A verdict counts only if the card's locked row is as it was when the verdict was made; otherwise it is made again.
  * So any number of guesses at once gets no more verdicts than the tries allow. A malformed block costs no try, since
@@ -43,26 +52,28 @@ export async function verifyPin(
 ): Promise<VerifyAnswer> {
   const { db, clock, config, keys } = services;
   const named = 'cardNo' in request.card ? request.card : { fingerprints: fingerprintsOf(keys, request.card.pan) };
+  const { zoneKey, terminal } = request;
+  const caller = callerName({ terminal, address: by.ip });
+  const sources = { issuerId: issuer.issuerId, caller, zoneKey };
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    const card = await findToVerify(db, issuer, named, request.zoneKey);
+    const card = await findToVerify(db, issuer, named, sources);
     if (card === undefined) throw new ApiError('cardMissing');
     if (card.zoneKey === undefined) throw new ApiError('zoneKeyUnknown');
     if (card.status !== 'Activated') throw new ApiError('cardStatusUnfit');
     const isAes = card.zoneKey.algorithm.startsWith('AES');
     if (isAes !== (request.format === 4)) throw new ApiError('invalidParameter', { field: 'format' });
     const now = clock();
-    const limit = config.limits.malformedBlocksPerHour;
-    requireFewMalformed(card.malformed, limit, now);
-    requireFewMalformed(card.zoneKey.malformed, limit, now);
+    requireFewMalformed(card.counts, config.limits.malformedBlocksPerHour, now);
     if (card.pin === undefined) return { result: 'not_set' };
     if (card.blocked) return { result: 'blocked' };
 
     const verdict = await compare(services, issuer, card, request);
     const { result } = verdict;
     if (result === 'malformed') {
-      await storeMalformed(services, issuer, card, request, { by, now });
+      await storeMalformed(services, card, request, { sources, by, now });
       return { result };
     }
+    countWellFormed(services, card, sources, now);
     const triesLeft = Math.max(0, result === 'match' ? config.pinTries : config.pinTries - card.failedTries - 1);
     const details = { result, tries_left: triesLeft, format: request.format, zone_key: request.zoneKey };
     const written = await writeTry(db, {
@@ -89,12 +100,6 @@ function fingerprintsOf({ panFingerprint }: Keys, digits: string): Buffer[] {
   } finally {
     pan.fill(0);
   }
-}
-
-function requireFewMalformed({ count, sinceMs }: Malformed, limit: number, now: number): void {
-  if (sinceMs === undefined || count < limit) return;
-  const waitMs = sinceMs + MALFORMED_WINDOW_MS - now;
-  if (waitMs > 0) throw new ApiError('tooFrequent', { retryAfterSeconds: Math.ceil(waitMs / 1000) });
 }
 
 type Verdict =
@@ -137,19 +142,34 @@ async function compare(
   }
 }
 
-/** Counts the block with card and zone key, and audits it, before it is answered. Errors: 1009 at the limit of either. */
+/** Counts the block and audits it, before it is answered. Errors: 1009 at a limit. */
 async function storeMalformed(
-  { db, config }: Services,
-  { issuerId }: IssuerScope,
+  { db, log, config }: Services,
   { merchantId, cardNo }: CardToVerify,
   { zoneKey, format }: VerifyRequest,
-  { by, now }: { by: IssuerActor; now: number },
+  { sources, by, now }: { sources: CountedSources; by: IssuerActor; now: number },
 ): Promise<void> {
   await db.transaction(async (tx) => {
-    const window = { fromMs: now - MALFORMED_WINDOW_MS, atMs: now, limit: config.limits.malformedBlocksPerHour };
-    if (!(await countMalformed(tx, { merchantId, cardNo, issuerId, zoneKey }, window)))
-      throw new ApiError('tooFrequent', { retryAfterSeconds: MALFORMED_WINDOW_MS / 1000 });
+    const limit = config.limits.malformedBlocksPerHour;
+    const limited = await countMalformed(tx, { ...sources, merchantId, cardNo }, { limit, atMs: now });
+    if (limited !== undefined) {
+      log.warn({ issuer: by.issuerNo, limited, ...sources, requestId: by.requestId }, 'too many malformed PIN blocks');
+      throw new ApiError('tooFrequent', { field: limited, retryAfterSeconds: 60 });
+    }
     const details = { result: 'malformed', format, zone_key: zoneKey };
     await auditCard(tx, { merchantId, cardNo }, { atMs: now, action: 'pin_verified', by, details });
   });
+}
+
+/** Only while malformed blocks of the same caller or zone key are counted. Nobody waits for it. */
+function countWellFormed(
+  { db, log }: Services,
+  { counts: { caller, zone_key: zoneKey } }: CardToVerify,
+  sources: CountedSources,
+  now: number,
+): void {
+  if (![caller, zoneKey].some((counts) => counts !== undefined && isInWindow(counts, now))) return;
+  db.batched(WELL_FORMED_BATCH, { ...sources, atMs: now }).catch((err: unknown) =>
+    log.warn({ err }, 'well-formed PIN blocks were not counted'),
+  );
 }

@@ -24,7 +24,7 @@ export function issuerPinRoutes(services: Services): FastifyPluginAsyncTypebox {
         schema: {
           summary: "Verify a PIN block against a card's PIN",
           description:
-            'The card by its `card_no` or its `pan`, not both. A mismatch costs a try, and the last try blocks the PIN. A match clears the count. A malformed block costs no try, but after some of them in an hour the card or the zone key answers 1009.',
+            'The card by its `card_no` or its `pan`, not both. A mismatch costs a try, and the last try blocks the PIN. A match clears the count. A malformed block costs no try, but after too many of them in an hour the card, the caller or the zone key answers 1009; the text names which.',
           tags: ['PIN'],
           body: Type.Object({
             card_no: Type.Optional(OrderNumber('The card')),
@@ -36,6 +36,13 @@ export function issuerPinRoutes(services: Services): FastifyPluginAsyncTypebox {
             }),
             format: Type.Enum([0, 1, 3, 4], { description: 'ISO 9564-1' }),
             zone_key: Label('The label of the zone key'),
+            terminal_id: Type.Optional(
+              Type.String({
+                pattern: '^[\\x21-\\x7e]{1,16}$',
+                description:
+                  'The terminal that the PIN was typed at (ISO 8583, field 41). Malformed blocks are counted by it; without it, by the address of the call',
+              }),
+            ),
           }),
           response: {
             200: successSchema(
@@ -58,6 +65,7 @@ export function issuerPinRoutes(services: Services): FastifyPluginAsyncTypebox {
           pinBlock: Buffer.from(pin_block, 'hex'),
           format: format as PinBlockFormat,
           zoneKey,
+          terminal: request.body.terminal_id,
         };
         const answer = await verifyPin(services, request.issuer, block, issuerActorOf(request));
         const triesLeft = 'triesLeft' in answer && { tries_left: answer.triesLeft };
@@ -102,7 +110,7 @@ export function issuerPinRoutes(services: Services): FastifyPluginAsyncTypebox {
         },
       },
       async (request) => {
-        const card = await findToVerify(db, request.issuer, { cardNo: request.params.card_no }, undefined);
+        const card = await findToVerify(db, request.issuer, { cardNo: request.params.card_no });
         if (card === undefined) throw new ApiError('cardMissing');
         if (card.pin === undefined) return success(request, { status: 'NOT_SET' as const });
         return success(request, {
