@@ -14,7 +14,7 @@ const WAITING_LIMIT = 8_192;
 /** A request that waited this long is refused. */
 const WAITING_TIMEOUT_MS = 2_000;
 
-export interface Candidate {
+interface Candidate {
   /** Whether it costs so little that some are served in each turn, however many others are. */
   light: boolean;
   /** Who takes turns with others. Asked only if the candidate must wait. */
