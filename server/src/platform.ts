@@ -8,6 +8,7 @@ import { type Database, openDatabase } from './db/database.ts';
 import { openEmbedded } from './db/embedded.ts';
 import { migrate, requireSchema } from './db/migrate.ts';
 import type { Queryable } from './db/queryable.ts';
+import { requireSessions } from './db/require-sessions.ts';
 import { followKeyFile } from './keys/follow-key-file.ts';
 import type { KekSource } from './keys/kek.ts';
 import { KeyFileError } from './keys/key-file.ts';
@@ -55,6 +56,7 @@ export async function openDatabaseOf(
   const { databaseUrl, dataDir } = config;
   const embedded = databaseUrl === undefined ? await openEmbedded(dataDir, { serving, onEvent }) : undefined;
   const url = embedded === undefined ? (databaseUrl as Secret<string>) : new Secret(embedded.url);
+  if (embedded === undefined) await requireSessions(url.expose());
   const db = openDatabase({
     url: url.expose(),
     onIdleError: (error) => onEvent(`a database connection was lost: ${error.message}`),

@@ -201,6 +201,7 @@ describe('the platform on an HSM', { skip: noRemoteHsm }, () => {
       await remote.goAway();
       for (const pin of ['902847', '902847', '058291']) assert.equal(await set(pin), 1001);
       assert.equal((await issuer.verify('142536')).code, 1001);
+      await until('it is not ready', async () => (await app.inject('/readyz')).statusCode === 503);
       const ready = await app.inject('/readyz');
       assert.deepEqual([ready.statusCode, ready.json()], [503, { status: 'failed', database: 'ok', keys: 'failed' }]);
       assert.equal((await app.inject('/healthz')).statusCode, 200);

@@ -84,6 +84,12 @@ async function requestHead(merchant: RemoteMerchant, length: number): Promise<st
     .join('')}\r\n`;
 }
 
+/** Waits until `/readyz` answers so: an answer holds for a second. */
+async function readinessIs(server: ServerProcess, expected: Awaited<ReturnType<typeof look>>): Promise<void> {
+  await until('the readiness changes', async () => (await look(server, '/readyz')).status === expected.status);
+  assert.deepEqual(await look(server, '/readyz'), expected);
+}
+
 test('while the database is stopped calls answer 1001, tell nothing of the inside, and work again once it is back', async (t) => {
   const { engine, stop, server } = await sandboxOnEngine(t);
   const merchant = remoteMerchant(server.url);
@@ -92,7 +98,7 @@ test('while the database is stopped calls answer 1001, tell nothing of the insid
   assert.equal((await merchant.setPin(validPin(1))).code, 0);
 
   await stop();
-  assert.deepEqual(await look(server, '/readyz'), NOT_READY);
+  await readinessIs(server, NOT_READY);
   assert.deepEqual(
     await look(server, '/healthz'),
     { status: 200, body: { status: 'ok' } },
@@ -118,7 +124,7 @@ test('while the database is stopped calls answer 1001, tell nothing of the insid
 
   await engine.open();
   await until('a PIN can be set again', async () => (await merchant.setPin(validPin(3))).code === 0);
-  assert.deepEqual(await look(server, '/readyz'), READY);
+  await readinessIs(server, READY);
 });
 
 test('a database that hangs makes the platform unready, and it is ready again when the database goes on', async (t) => {
@@ -129,7 +135,7 @@ test('a database that hangs makes the platform unready, and it is ready again wh
   const family = [main, ...childrenOf(main)];
   for (const pid of family) process.kill(pid, 'SIGSTOP');
   try {
-    assert.deepEqual(await look(server, '/readyz'), NOT_READY);
+    await readinessIs(server, NOT_READY);
     assert.deepEqual(await look(server, '/healthz'), { status: 200, body: { status: 'ok' } });
   } finally {
     for (const pid of family) process.kill(pid, 'SIGCONT');

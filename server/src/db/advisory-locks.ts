@@ -20,10 +20,10 @@ export const LOCKS = {
 } as const;
 
 const ASK_EVERY_MS = 250;
-const WAIT_LIMIT_MS = 60_000;
+const WAIT_LIMIT_MS = 15_000;
 
 /**
- * Takes a lock for the session. Waits a minute at most, then throws OperatorError, which names the holder: it may have
+ * Takes a lock for the session. Waits WAIT_LIMIT_MS at most, then throws OperatorError, which names the holder: it may have
  * left the lock on a connection that a pooler keeps open.
  */
 export async function lockSession(session: Queryable, lock: keyof typeof LOCKS, toDo: string): Promise<void> {
@@ -48,7 +48,7 @@ async function waitedFor(session: Queryable, lock: number, toDo: string): Promis
         and l.database = (select oid from pg_database where datname = current_database())`,
     [lock],
   );
-  const what = `cannot ${toDo}: another process has held the lock for over a minute`;
+  const what = `cannot ${toDo}: another process has held the lock for ${WAIT_LIMIT_MS / 1000} seconds`;
   if (holder === undefined) return `${what}; try again`;
   return (
     `${what} (database connection ${holder.pid} of ${holder.name || 'unknown'}, open since ${holder.since} UTC). ` +

@@ -17,7 +17,7 @@ export interface Cache {
   get<T>(kind: Cached<T>, key: string): T | undefined;
   /** Whether a value exists for the key, as far as this process knows: it knows of a new one after a moment. */
   knows<T>(kind: Cached<T>, key: string): boolean;
-  /** Loads the value from the database and caches it. */
+  /** Finds out whether something has changed, and loads the value if it is not cached. */
   load<T>(kind: Cached<T>, key: string): Promise<T | undefined>;
   stop(): void;
 }
@@ -106,7 +106,10 @@ export function createCache(db: Database, keys: Keys): Cache {
     knows: (kind, key) => isFresh() && (known.get(kind)?.keys?.has(key) ?? false),
     async load<T>(kind: Cached<T>, key: string) {
       if (kind.list !== undefined && !(await exists(kind, key))) return undefined;
+      if (!isFresh()) await refresh();
       const target = of(kind);
+      const cached = target.values.get(key) as T | undefined;
+      if (cached !== undefined) return cached; // it was only unsure whether something had changed
       return (await shared(target, key, async () => {
         const value = await kind.load({ db, keys }, key);
         if (value === undefined) return undefined;

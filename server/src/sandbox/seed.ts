@@ -83,7 +83,7 @@ function replaceWorld(db: Database, keys: Keys, packages: PackageSheet[]): Promi
     // otherwise the two could deadlock.
     await tx.query(
       'truncate-all',
-      `truncate cards, pin_history, used_jtis, audit_records, audit_heads, audit_signings, audit_checkpoints,
+      `truncate cards, pin_block_counts, pin_history, used_jtis, audit_records, audit_heads, audit_signings, audit_checkpoints,
                 callback_events, card_applications, client_tokens, idempotency_keys, card_packages, card_bins,
                 cardholders, credentials, issuer_keys, key_components, issuer_merchants, issuers, merchants
        restart identity`,

@@ -1,0 +1,50 @@
+import pg from 'pg';
+import { OperatorError } from '../operator-error.ts';
+
+const TRIES = 4;
+const TIMEOUT_MS = 5_000;
+
+/**
+ * Throws OperatorError if a pooler gives one connection's statements to several sessions of the server, as PgBouncer
+ * does in transaction mode: there settings, prepared statements and locks end up on other connections.
+ *
+ * Such a pooler takes whichever session is free. So while one connection holds a session in a transaction, another
+ * one's statement runs in a different session than before.
+ */
+export async function requireSessions(url: string): Promise<void> {
+  const options = { connectionString: url, connectionTimeoutMillis: TIMEOUT_MS, query_timeout: TIMEOUT_MS };
+  const first = new pg.Client({ ...options, application_name: 'pinward' });
+  const second = new pg.Client({ ...options, application_name: 'pinward' });
+  first.on('error', ignoreError);
+  second.on('error', ignoreError);
+  try {
+    await first.connect();
+    await second.connect();
+    const own = await sessionOf(first);
+    for (let i = 0; i < TRIES; i++) {
+      await second.query('begin').catch(refuseStatementMode);
+      const held = await sessionOf(second);
+      if (held === own || (await sessionOf(first)) !== own) throw new OperatorError(POOLED);
+      await second.query('rollback');
+    }
+  } finally {
+    await Promise.allSettled([first.end(), second.end()]);
+  }
+}
+
+const POOLED =
+  'DATABASE_URL leads to a connection pooler in transaction mode, where settings, prepared statements and locks are ' +
+  'lost: set its pool_mode to session, or connect to PostgreSQL itself';
+
+/** PgBouncer refuses transactions in statement mode (SQLSTATE 08P01). */
+function refuseStatementMode(error: Error & { code?: string }): never {
+  throw error.code === '08P01' ? new OperatorError(POOLED) : error;
+}
+
+/** The process ID of the server's session that runs the statement. */
+async function sessionOf(client: pg.Client): Promise<number | undefined> {
+  const { rows } = await client.query<{ pid: number }>('select pg_backend_pid() as pid');
+  return rows[0]?.pid;
+}
+
+function ignoreError(): void {}
