@@ -4,6 +4,7 @@ import { ERRORS } from '@pinward/contract/errors';
 import { merchantDocument } from '../src/api/openapi.ts';
 import { createCredential } from '../src/merchants/create-credential.ts';
 import { disableCredential } from '../src/merchants/disable-credential.ts';
+import { ISSUER } from '../src/sandbox/world.ts';
 import { exchange } from './support/raw-socket.ts';
 import { type PlainRequest, send } from './support/requests.ts';
 import {
@@ -166,6 +167,26 @@ test('a request with several faults answers the code that comes first in the con
           }
   }
   assert.equal(asked, 10 * 24);
+});
+
+test('no answer behind the gates may be stored, whatever it says', async () => {
+  const requests: PlainRequest[] = [
+    { path: TOKEN_PATH, headers: goodHeaders() },
+    { path: TOKEN_PATH },
+    { path: DETAIL_PATH, headers: goodHeaders() },
+    { path: `/open-api/v1/card/${FIRST_CARD.cardNo}/private/info`, headers: goodHeaders() },
+    { path: `/open-api/v1/merchant/client/${FIRST_CARD.cardNo}/token`, headers: goodHeaders() },
+    { method: 'POST', path: PIN_SET_PATH, headers: goodHeaders(), body: pinBody('142536') },
+    { path: `/issuer/v1/pin/${FIRST_CARD.cardNo}`, headers: { authorization: `Bearer ${ISSUER.secret}` } },
+    { path: `/issuer/v1/pin/${FIRST_CARD.cardNo}` },
+  ];
+  const codes: number[] = [];
+  for (const request of requests) {
+    const { code, headers } = await send(platform, request);
+    assert.equal(headers['cache-control'], 'no-store', request.path);
+    codes.push(code);
+  }
+  assert.deepEqual(codes, [0, 1002, 0, 0, 0, 0, 0, 5001]);
 });
 
 describe('a Timestamp', () => {

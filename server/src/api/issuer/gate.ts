@@ -46,7 +46,8 @@ function admitIssuer(services: Services): onRequestAsyncHookHandler {
     return issuer;
   }
 
-  return async (request) => {
+  return async (request, reply) => {
+    reply.header('Cache-Control', 'no-store');
     const verdict = await judge(request);
     if (typeof verdict === 'string') {
       throwIfLimited(limits.failedAuth.take(addressGroup(request.address), clock()));

@@ -70,7 +70,8 @@ function admitMerchant(services: Services, options: GateOptions): onRequestHookH
   }
 
   // Without a promise where none is needed: nearly every call's credential is cached.
-  return (request, _reply, done) => {
+  return (request, reply, done) => {
+    reply.header('Cache-Control', 'no-store');
     const address = addressGroup(request.address);
     const apiKey = headerOf(request, 'api-key');
     if (apiKey === '') admit(request, address, 'apiKeyRequired');
