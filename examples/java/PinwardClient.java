@@ -44,7 +44,6 @@ final class PinwardClient {
 
     private final HttpClient http = HttpClient.newBuilder()
             .connectTimeout(CONNECT_TIMEOUT)
-            .version(HttpClient.Version.HTTP_1_1)
             .build();
     private final String base;
     private final String apiKey;
