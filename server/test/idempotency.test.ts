@@ -115,6 +115,26 @@ describe('a request with an Idempotency-Key', () => {
     assert.ok(isRepeat(await post('k')));
   });
 
+  test('is another one with another header that changes its answer: Language or Timezone', async () => {
+    const range = { start_time: '2026-05-22', end_time: '2026-05-22' };
+    const list = (headers: Headers) => post('k', '/card/list', range, merchant, headers);
+    const first = await list({});
+    assert.equal(first.code, 0);
+    for (const same of [
+      { language: 'en_US' },
+      { language: 'de_DE' },
+      { timezone: 'UTC+8' },
+      { timezone: '' },
+      { accept: '*/*', 'user-agent': 'x' },
+    ])
+      assert.equal(isRepeat(await list(same)), true, JSON.stringify(same));
+    for (const other of [{ language: 'zh_CN' }, { timezone: 'UTC' }, { timezone: 'UTC-8' }])
+      assert.equal((await list(other)).code, 1023, JSON.stringify(other));
+    const inChinese = await post('k-zh', '/card/list', range, merchant, { language: 'zh_CN' });
+    assert.equal(inChinese.msg, '成功');
+    assert.equal((await post('k-zh', '/card/list', range)).code, 1023);
+  });
+
   test("is its credential's own: another's same key is another key", async () => {
     await post('k');
     const other = await post(
@@ -132,7 +152,7 @@ describe('a request with an Idempotency-Key', () => {
     const refused = await post('k', UPDATE, unfreeze, merchant, { language: 'zh_CN' });
     assert.equal(refused.code, 4005);
     await post(undefined);
-    const again = await post('k', UPDATE, unfreeze);
+    const again = await post('k', UPDATE, unfreeze, merchant, { language: 'zh_CN' });
     assert.deepEqual([again.text, isRepeat(again)], [refused.text, true]);
     assert.deepEqual(await changesOf(), ['card_frozen']);
   });

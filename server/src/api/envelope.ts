@@ -24,7 +24,7 @@ export function successSchema<T extends TSchema>(data: T) {
 }
 
 /** Anything but `zh_CN` is English. */
-function languageOf(request: FastifyRequest): Language {
+export function languageOf(request: FastifyRequest): Language {
   return request.headers.language === 'zh_CN' ? 'zh_CN' : 'en_US';
 }
 

@@ -8,6 +8,8 @@ const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 const LONGEST_RANGE_MS = 90 * DAY_MS;
 const DEFAULT_SIZE = 10;
+/** The zone of a call without a Timezone header. */
+export const DEFAULT_TIMEZONE = 'UTC+8';
 
 /** The fields of calls that answer page by page. `page` counts from 0. */
 export const pageFields = {
@@ -19,7 +21,9 @@ export const pageFields = {
 export const listFields = { start_time: Type.String(), end_time: Type.String(), ...pageFields };
 
 /** Their headers. */
-export const listHeaders = Type.Object({ timezone: Type.Optional(Type.String({ description: '`UTC+8` if absent' })) });
+export const listHeaders = Type.Object({
+  timezone: Type.Optional(Type.String({ description: `\`${DEFAULT_TIMEZONE}\` if absent` })),
+});
 
 interface PageBody {
   page?: number | null;
@@ -51,8 +55,7 @@ export function readListQuery(
 
 /** `UTC`, `UTC+8`, `UTC-03:30` and the like, at most 14 hours from UTC, as milliseconds. */
 function readTimezone(text: string | undefined): number {
-  if (text === undefined || text === '') return 8 * HOUR_MS;
-  const match = /^UTC(?:([+-])(\d{1,2})(?::([0-5]\d))?)?$/.exec(text);
+  const match = /^UTC(?:([+-])(\d{1,2})(?::([0-5]\d))?)?$/.exec(text || DEFAULT_TIMEZONE);
   const minutes = match === null ? Number.NaN : Number(match[2] ?? 0) * 60 + Number(match[3] ?? 0);
   if (!(minutes <= 14 * 60)) throw new ApiError('invalidParameter', { field: 'Timezone' });
   return (match?.[1] === '-' ? -minutes : minutes) * 60_000;

@@ -4,7 +4,8 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { ApiError } from '../../api-error.ts';
 import type { Services } from '../../services.ts';
 import type { Track } from '../connections.ts';
-import { answeredCode, sendAgain } from '../envelope.ts';
+import { answeredCode, languageOf, sendAgain } from '../envelope.ts';
+import { DEFAULT_TIMEZONE } from '../list-query.ts';
 import { beginRun, deleteRun, findRun, keepAnswer, type Run } from './idempotency-store.ts';
 
 const KEY = /^[\x21-\x7e]{1,255}$/;
@@ -69,12 +70,15 @@ export function repeatAnswers(scope: FastifyInstance, { db, clock }: Services, t
 }
 
 /**
- * What identifies a request: HMAC-SHA-256 under the apiSecret over the call and its body, in whatever order the
- * members came. Keyed, since a body may hold little that could not be guessed, such as a CVV. Errors: 1004.
+ * What identifies a request: HMAC-SHA-256 under the apiSecret over the call, the headers that change its answer, and its
+ * body, in whatever order the members came. Keyed, since a body may hold little that could not be guessed, such as a
+ * CVV. Errors: 1004.
  */
-function hashOf({ caller, method, routeOptions, params, body }: FastifyRequest): Buffer {
+function hashOf(request: FastifyRequest): Buffer {
+  const { caller, method, routeOptions, params, body, headers } = request;
+  const answeredBy = [languageOf(request), headers.timezone || DEFAULT_TIMEZONE];
   try {
-    const text = JSON.stringify([method, routeOptions.url, params, body], (_name, value: unknown) =>
+    const text = JSON.stringify([method, routeOptions.url, params, answeredBy, body], (_name, value: unknown) =>
       typeof value === 'object' && value !== null && !Array.isArray(value) ? sortMembers(value) : value,
     );
     return createHmac('sha256', caller.apiSecret).update(text, 'utf8').digest();
