@@ -25,7 +25,16 @@ const ROWS = [
   ['db/', 'net/'],
   ['keys/'],
   ['crypto/'],
-  ['rate-limit.ts', 'log.ts', 'run-every.ts', 'order-number.ts', 'random-text.ts', 'utc-time.ts', 'version.ts'],
+  [
+    'rate-limit.ts',
+    'log.ts',
+    'run-every.ts',
+    'order-number.ts',
+    'random-text.ts',
+    'text.ts',
+    'utc-time.ts',
+    'version.ts',
+  ],
   ['api-error.ts', 'operator-error.ts', 'secret.ts'],
 ];
 

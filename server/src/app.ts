@@ -4,6 +4,7 @@ import { createConnections, trackHandlers } from './api/connections.ts';
 import { answeredCode, answerFault, sendFailure } from './api/envelope.ts';
 import { healthRoutes } from './api/health.ts';
 import { issuerApi } from './api/issuer/routes.ts';
+import { readJsonBodies } from './api/json-body.ts';
 import { jwksRoutes } from './api/jwks.ts';
 import { merchantApi } from './api/merchant/routes.ts';
 import { documentMerchantApi, serveDocuments } from './api/openapi.ts';
@@ -40,6 +41,7 @@ export async function buildApp(services: Services): Promise<App> {
     },
   });
   app.removeContentTypeParser('text/plain');
+  readJsonBodies(app);
   app.setErrorHandler(answerFault);
   nameAddresses(app, readAddress);
   nameRequests(app);

@@ -5,6 +5,7 @@ import type { SoftwareKek } from './keys/kek.ts';
 import type { HsmConfig } from './keys/pkcs11.ts';
 import { OperatorError } from './operator-error.ts';
 import { Secret } from './secret.ts';
+import { decodeUtf8 } from './text.ts';
 
 type KekConfig = SoftwareKek | { kind: 'hsm'; hsm: HsmConfig };
 
@@ -178,7 +179,9 @@ function readHsm(env: Environment, faults: string[]): KekConfig | undefined {
 function readSecretFile(name: string, path: string, faults: string[]): string | undefined {
   try {
     if ((statSync(path).mode & 0o077) !== 0) faults.push(`${name} must be readable by its owner alone (chmod 600)`);
-    return readFileSync(path, 'utf8').trim();
+    const text = decodeUtf8(readFileSync(path));
+    if (text === undefined) faults.push(`${name} must hold text in UTF-8`);
+    return text?.trim();
   } catch (error) {
     faults.push(`${name} cannot be read (${(error as NodeJS.ErrnoException).code})`);
     return undefined;

@@ -66,6 +66,16 @@ test('sends the id, the action and the data as they stand, signed, and takes cod
   assert.match(got.headers['user-agent'] ?? '', /^pinward\/\d/);
 });
 
+for (const [what, reply] of [
+  ['a byte order mark', '\ufeff{"code":0}'],
+  ['blanks and line breaks', '\r\n {"code":0}\r\n\r\n'],
+  ['both', '\ufeff\r\n\t{"code": 0, "message": "ok"}\n '],
+] as const)
+  test(`takes code 0 for delivered with ${what} around it`, async (t) => {
+    receiver.answering = (_, response) => answer(response, 200, reply);
+    assert.deepEqual(await deliver(t, receiver.url), { delivered: true, httpStatus: 200, code: 0, fault: undefined });
+  });
+
 const refusals: [what: string, answering: Answering, fault: RegExp, code?: number][] = [
   ['status 500', (_, r) => answer(r, 500, '{"code":0}'), /^HTTP 500$/],
   ['status 404', (_, r) => answer(r, 404, ''), /^HTTP 404$/],

@@ -128,6 +128,41 @@ test('a file or an issuer that is not there is told in a line', async () => {
   assert.deepEqual([nobody.status, nobody.stderr], [1, 'pinward-server: there is no issuer I000\n']);
 });
 
+test('a line is UTF-8 and well-formed Unicode, or it is refused; a line ends at its line break alone', async () => {
+  const path = fileOf([]);
+  const good = JSON.stringify(line(30_000, { card_unique_no: 'text-1', card_name: 'a\u2028b', card_no: undefined }));
+  const latin = JSON.stringify(line(30_001, { card_unique_no: 'caf\xe9' }));
+  const lone = JSON.stringify(line(30_002, { cardholder_unique_no: '\ud800' }));
+  const zero = JSON.stringify(line(30_003, { card_name: 'a\u0000' }));
+  const blank = JSON.stringify(line(30_004, { card_unique_no: ' \u200b' }));
+  const last = JSON.stringify(line(30_005, { card_unique_no: '卡 💳' }));
+  writeFileSync(
+    path,
+    Buffer.concat([
+      Buffer.from(`\ufeff${good}\r\n`, 'utf8'),
+      Buffer.from(`${latin}\r\n`, 'latin1'),
+      Buffer.from(`${lone}\n${zero}\n${blank}\n\n${last}`, 'utf8'),
+    ]),
+  );
+  const { status, stdout } = await run(path);
+  assert.equal(status, 1);
+  assert.deepEqual(stdout.trim().split('\n').toSorted(), [
+    '2 cards added, 0 were there already, 4 lines refused',
+    'line 2: it is not text in UTF-8',
+    'line 3: cardholder_unique_no invalid parameter',
+    'line 4: card_name invalid parameter',
+    'line 5: card_unique_no invalid parameter',
+  ]);
+  const names = await platform.db.tuples(
+    'stored-texts',
+    "select card_unique_no, card_name from cards where card_unique_no in ('text-1', '卡 💳') order by 1",
+  );
+  assert.deepEqual(names, [
+    ['text-1', 'a\u2028b'],
+    ['卡 💳', ''],
+  ]);
+});
+
 test('after a rotation of the fingerprint key a PAN is known under its old fingerprint until rewrap is through, and after', async () => {
   const taken = async () => {
     const { stdout } = await run(fileOf([line(20_000, { pan: sandboxPan(1) })]));

@@ -1,6 +1,7 @@
 import { CARD_STATUSES } from '@pinward/contract/card-status';
 import { CARD_TYPES, CARDHOLDER_STATUSES } from '@pinward/contract/vocabulary';
 import Type, { type TSchema } from 'typebox';
+import { FILLED_LINE } from '../text.ts';
 import { successSchema } from './envelope.ts';
 
 /** The platform's number of a card, a cardholder and so on. Imported ones may have another form than ours. */
@@ -8,9 +9,14 @@ export function OrderNumber(description: string) {
   return Type.String({ pattern: '^[A-Za-z0-9_-]{1,64}$', description });
 }
 
-/** A number that the merchant gives, in a form of its own: 1 to 64 characters, none of them a control character. */
+/** A line of text that is not blank: it has a letter, a digit or a symbol, and no control characters. */
+export function FilledLine(maxLength: number, description?: string) {
+  return Type.String({ minLength: 1, maxLength, pattern: FILLED_LINE, ...(description && { description }) });
+}
+
+/** A number that the merchant gives, in a form of its own. */
 export function UniqueNumber(description: string) {
-  return Type.String({ minLength: 1, maxLength: 64, pattern: '^[^\\u0000-\\u001f\\u007f]*$', description });
+  return FilledLine(64, description);
 }
 
 /** A member that may be absent. `null` means the same, since many JSON libraries write it for a missing value. */
@@ -30,13 +36,21 @@ export function Time(description: string) {
   return Type.Integer({ description: `${description}, Unix milliseconds` });
 }
 
+/** One @, no blanks or control characters, and a letter or digit after the @. */
+const EMAIL_CHARACTER = '[^@\\s\\u0000-\\u001f\\u007f]';
+const EMAIL = `^${EMAIL_CHARACTER}+@${EMAIL_CHARACTER}*[\\p{L}\\p{N}]${EMAIL_CHARACTER}*$`;
+
 export function Email(description: string) {
-  return Type.String({ maxLength: 254, pattern: '^[^@\\s\\u0000]+@[^@\\s\\u0000]+$', description });
+  return Type.String({ maxLength: 254, pattern: EMAIL, description });
 }
 
 /** `yyyy-MM-dd`. That there is such a day is judged later. */
 export const BirthDate = Type.String({ pattern: '^[0-9]{4}-[0-9]{2}-[0-9]{2}$' });
-export const Phone = Type.String({ pattern: '^[0-9]{4,20}$', description: 'Digits alone' });
+export const Phone = Type.String({
+  maxLength: 40,
+  pattern: '^[+]?[ ().-]*([0-9][ ().-]*){4,20}$',
+  description: '4 to 20 digits, also with + before them and with blanks, hyphens, dots and brackets between them',
+});
 
 export const Pan = Type.String({ pattern: '^[0-9]{12,19}$' });
 export const Expiry = Type.String({ pattern: '^[0-9]{4}$', description: 'YYMM' });

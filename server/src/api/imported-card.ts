@@ -1,5 +1,6 @@
 import Type, { type Static } from 'typebox';
 import type { ImportedCard } from '../cards/import-card.ts';
+import { LINE } from '../text.ts';
 import { CardTypeField, Email, Expiry, OrderNumber, Pan, UniqueNumber } from './fields.ts';
 
 /** A card that exists elsewhere already, as `card/import` and each line of `cards import` bring it in. */
@@ -15,7 +16,7 @@ export const ImportedCardBody = Type.Object({
   frozen_by: Type.Optional(
     Type.Enum(['merchant', 'issuer'], { description: 'Who may unfreeze it; `issuer` if absent' }),
   ),
-  card_name: Type.Optional(Type.String({ maxLength: 128, pattern: '^[^\\u0000-\\u001f\\u007f]*$' })),
+  card_name: Type.Optional(Type.String({ maxLength: 128, pattern: LINE })),
   pan: Pan,
   expiry: Expiry,
 });

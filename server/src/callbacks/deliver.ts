@@ -1,5 +1,6 @@
 import { SIGN_VERSION } from '@pinward/contract/callback-signature';
 import { urlFault } from '../net/address-guard.ts';
+import { withoutMark } from '../text.ts';
 import { version } from '../version.ts';
 import type { Endpoint } from './endpoint.ts';
 import { createExchange, type ExchangeOptions, faultText, IdleConnectionEnded, type Reply } from './exchange.ts';
@@ -101,7 +102,7 @@ function outcomeOf({ status, text }: Reply): Outcome {
 function readReply(text: string): { code: number | undefined; message: string } {
   let parsed: unknown;
   try {
-    parsed = JSON.parse(text);
+    parsed = JSON.parse(withoutMark(text));
   } catch {
     parsed = undefined;
   }

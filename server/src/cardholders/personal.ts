@@ -7,7 +7,7 @@ import { personalIdentity } from './store.ts';
 export interface Personal {
   /** `yyyy-MM-dd`. */
   birthDate?: string | undefined;
-  /** Digits alone. */
+  /** Its digits count; `wrapPersonal` leaves out what stands between them. */
   phone?: string | undefined;
 }
 
@@ -19,7 +19,7 @@ export function wrapPersonal(keys: Keys, cardholderNo: string, { birthDate, phon
   if (birthDate !== undefined && readUtcDate(birthDate) === undefined)
     throw new ApiError('invalidParameter', { field: 'birth_date' });
   if (birthDate === undefined && phone === undefined) return null;
-  const clear = Buffer.from(JSON.stringify({ birth_date: birthDate, phone }), 'utf8');
+  const clear = Buffer.from(JSON.stringify({ birth_date: birthDate, phone: phone?.replace(/\D/g, '') }), 'utf8');
   try {
     return keys.pan.wrap(clear, personalIdentity(cardholderNo));
   } finally {

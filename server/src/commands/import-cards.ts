@@ -11,6 +11,7 @@ import { analyzeCards } from '../cards/store.ts';
 import { findIssuerScope } from '../issuers/store.ts';
 import { findMerchantId } from '../merchants/store.ts';
 import { OperatorError } from '../operator-error.ts';
+import { decodeUtf8, findIllFormed } from '../text.ts';
 import { type OperatorPlatform, print } from './output.ts';
 
 /** Lines that are imported at the same time. Their commits share the disk's syncs. */
@@ -44,15 +45,18 @@ export async function importCards(platform: OperatorPlatform, file: string, issu
   let fault: unknown;
   const running = new Set<Promise<void>>();
   const input = file === '-' ? process.stdin : createReadStream(file);
-  for await (const line of createInterface({ input, crlfDelay: Infinity })) {
+  // A byte a character: so a line ends at its line break alone, and its bytes can be judged.
+  input.setEncoding('latin1');
+  for await (const bytes of createInterface({ input, crlfDelay: Infinity })) {
     if (fault !== undefined) break;
     lineNumber++;
     if (lineNumber === analyzeLine) {
       await analyzeCards(db);
       analyzeLine *= 4;
     }
-    if (line.trim() === '') continue;
-    const task = importLine(line.replace(/^\uFEFF/, ''), lineNumber)
+    const line = decodeUtf8(Buffer.from(bytes, 'latin1'));
+    if (line?.trim() === '') continue;
+    const task = importLine(line, lineNumber)
       .catch((error: unknown) => {
         fault ??= error;
       })
@@ -75,7 +79,7 @@ function createLineImport(
   { db, keys, now }: OperatorPlatform,
   { issuerId, merchantIds }: IssuerScope,
   counts: Counts,
-): (line: string, lineNumber: number) => Promise<void> {
+): (line: string | undefined, lineNumber: number) => Promise<void> {
   const merchants = new Map<string, number | undefined>();
   const merchantIdOf = async (merchantNo: string): Promise<number> => {
     if (!merchants.has(merchantNo)) merchants.set(merchantNo, await findMerchantId(db, merchantNo));
@@ -102,14 +106,17 @@ function createLineImport(
 
 class BadLine extends Error {}
 
-/** Lines hold PANs: a fault names the member and never repeats its value. */
-function readLine(line: string): Static<typeof ImportedCardBody> {
+/** Lines hold PANs: a fault names the member and never repeats its value. An undefined line is not UTF-8. */
+function readLine(line: string | undefined): Static<typeof ImportedCardBody> {
+  if (line === undefined) throw new BadLine('it is not text in UTF-8');
   let body: unknown;
   try {
     body = JSON.parse(line);
   } catch {
     throw new BadLine('it is not JSON');
   }
+  const illFormed = findIllFormed(line, body);
+  if (illFormed !== undefined) throw new BadLine(`${illFormed || 'it'} invalid parameter`);
   if (Value.Check(ImportedCardBody, body)) return body;
   const [fault] = Value.Errors(ImportedCardBody, body);
   const missing = (fault?.params as { requiredProperties?: string[] } | undefined)?.requiredProperties?.[0];

@@ -1,10 +1,10 @@
-import { readFile } from 'node:fs/promises';
 import { CARD_TYPES, type CardType } from '@pinward/contract/vocabulary';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { createBin } from '../products/create-bin.ts';
 import { createPackage } from '../products/create-package.ts';
 import { setProductOffered } from '../products/set-offered.ts';
 import { listAllBins, listAllPackages } from '../products/store.ts';
+import { readTextFile } from '../text.ts';
 import { type OperatorPlatform, print, printTable, withPlatform } from './output.ts';
 
 export function addProductCommands(program: Command): void {
@@ -40,7 +40,7 @@ export function addProductCommands(program: Command): void {
         'and the two names',
     )
     .action((file: string) =>
-      withPlatform(async (platform) => print(await createPackage(platform, await readFile(file, 'utf8')))),
+      withPlatform(async (platform) => print(await createPackage(platform, await readTextFile(file)))),
     );
   cardPackage
     .command('list')

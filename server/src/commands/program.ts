@@ -4,6 +4,7 @@ import { migrate } from '../db/migrate.ts';
 import { OperatorError } from '../operator-error.ts';
 import { openDatabaseOf } from '../platform.ts';
 import { resetSandbox } from '../sandbox/seed.ts';
+import { requireUtf8Arguments } from '../text.ts';
 import { version } from '../version.ts';
 import { addAuditCommands } from './audit.ts';
 import { addCallbackCommands } from './callbacks.ts';
@@ -21,7 +22,8 @@ export function operatorProgram(serve: () => Promise<void>): Command {
   const program = new Command('pinward-server')
     .description('Pinward, a card-issuing open platform')
     .version(version)
-    .showHelpAfterError();
+    .showHelpAfterError()
+    .hook('preAction', () => requireUtf8Arguments(process.argv));
   program.command('serve').description('run the platform').action(serve);
   program
     .command('migrate')

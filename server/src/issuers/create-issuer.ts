@@ -5,6 +5,7 @@ import { requireAllowlistEntries } from '../net/ip-allowlist.ts';
 import { OperatorError } from '../operator-error.ts';
 import { randomText } from '../random-text.ts';
 import { Secret } from '../secret.ts';
+import { requireName } from '../text.ts';
 import { bindIssuer, insertIssuer } from './store.ts';
 
 /** 32 characters of 54: 184 bits, so that the plain hash that is stored is as good as the secret. */
@@ -27,7 +28,7 @@ export async function createIssuer(
   issuer: NewIssuer,
 ): Promise<{ issuerNo: string; secret: Secret<string> }> {
   const { name, merchants, ipAllowlist, clientCert } = issuer;
-  if (name.trim() === '') throw new OperatorError('an issuer needs a name');
+  requireName('an issuer', name);
   requireAllowlistEntries(ipAllowlist);
   if (clientCert !== undefined && !/^[0-9A-Fa-f]{64}$/.test(clientCert))
     throw new OperatorError('a certificate is given by its SHA-256: 64 hex digits');

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import type { KeyAlgorithm, PairAlgorithm } from '../crypto/key-check-value.ts';
 import { OperatorError } from '../operator-error.ts';
+import { withoutMark } from '../text.ts';
 import { replaceFile, writeNewFile } from './write-file.ts';
 
 /** What each key is for. A key serves one purpose only. */
@@ -122,7 +123,7 @@ export async function readKeyFile(path: string): Promise<StoredKeyFile> {
 
 async function parse(path: string): Promise<StoredKeyFile> {
   try {
-    return JSON.parse(await readFile(path, 'utf8')) as StoredKeyFile;
+    return JSON.parse(withoutMark(await readFile(path, 'utf8'))) as StoredKeyFile;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT')
       throw new KeyFileError(`there is no key file at ${path}; make one with: pinward-server keys init`);

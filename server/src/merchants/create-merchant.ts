@@ -1,7 +1,7 @@
 import { auditMerchant } from '../audit/append.ts';
 import type { Database } from '../db/database.ts';
-import { OperatorError } from '../operator-error.ts';
 import { randomText } from '../random-text.ts';
+import { requireName } from '../text.ts';
 import { insertMerchant, type StoredMerchant } from './store.ts';
 
 export type NewMerchant = Omit<StoredMerchant, 'merchantNo'> & {
@@ -15,15 +15,11 @@ export async function createMerchant(
   merchant: NewMerchant,
 ): Promise<string> {
   const { name } = merchant;
-  requireMerchantName(name);
+  requireName('a merchant', name);
   const merchantNo = merchant.merchantNo ?? `M${randomText(12)}`;
   await db.transaction(async (tx) => {
     const merchantId = await insertMerchant(tx, { ...merchant, merchantNo });
     await auditMerchant(tx, merchantId, { atMs: now(), action: 'merchant_created', by: 'operator', details: { name } });
   });
   return merchantNo;
-}
-
-export function requireMerchantName(name: string): void {
-  if (name.trim() === '') throw new OperatorError('a merchant needs a name');
 }

@@ -1,7 +1,7 @@
 import { auditMerchant } from '../audit/append.ts';
 import type { Database } from '../db/database.ts';
 import { OperatorError } from '../operator-error.ts';
-import { requireMerchantName } from './create-merchant.ts';
+import { requireName } from '../text.ts';
 import { type MerchantChange, updateStoredMerchant } from './store.ts';
 
 /** Changes a merchant; absent members stay. Disabling it ends the tokens of all its credentials. */
@@ -10,7 +10,7 @@ export async function updateMerchant(
   merchantNo: string,
   change: MerchantChange,
 ): Promise<void> {
-  if (change.name !== undefined) requireMerchantName(change.name);
+  if (change.name !== undefined) requireName('a merchant', change.name);
   await db.transaction(async (tx) => {
     const merchantId = await updateStoredMerchant(tx, merchantNo, change);
     if (merchantId === undefined) throw new OperatorError(`there is no merchant ${merchantNo}`);

@@ -3,6 +3,7 @@ import { auditPlatform } from '../audit/append.ts';
 import type { Database } from '../db/database.ts';
 import { OperatorError } from '../operator-error.ts';
 import { randomText } from '../random-text.ts';
+import { requireName } from '../text.ts';
 import { type CardBin, insertBin, lockBins, NO_LIMITS } from './store.ts';
 
 export interface NewBin {
@@ -23,6 +24,10 @@ export interface NewBin {
  */
 export async function createBin({ db, now }: { db: Database; now: () => number }, given: NewBin): Promise<string> {
   const { issuerNo, bin: digits, panDigits, organization, cardTypes, currencies } = given;
+  requireName('an organization', organization);
+  for (const currency of currencies) requireName('a currency', currency);
+  if (given.cardBinNo !== undefined && !/^[A-Za-z0-9_-]{1,64}$/.test(given.cardBinNo))
+    throw new OperatorError('a number has 1 to 64 letters, digits, - and _');
   if (!/^[0-9]{6,11}$/.test(digits)) throw new OperatorError('a BIN has 6 to 11 digits');
   if (panDigits < digits.length + 2) throw new OperatorError('the PAN is too short for the BIN');
   const cardBinNo = given.cardBinNo ?? `B${randomText(12)}`;

@@ -2,6 +2,7 @@ import { CARD_TYPES } from '@pinward/contract/vocabulary';
 import Type, { type Static } from 'typebox';
 import Value from 'typebox/value';
 import { OperatorError } from '../operator-error.ts';
+import { FILLED_LINE, findIllFormed, LINE } from '../text.ts';
 import { NO_LIMITS } from './store.ts';
 
 const Amount = Type.String({ pattern: '^[0-9]{1,12}(\\.[0-9]{1,6})?$' });
@@ -40,7 +41,7 @@ const FEE_FIELDS = {
   atm_rate: Amount,
   atm_min_fee: Amount,
   apple_pay_fee: Amount,
-  manage_fee_type: Type.String({ maxLength: 32 }),
+  manage_fee_type: Type.String({ maxLength: 32, pattern: LINE }),
   manage_fee: Amount,
   management_fee_free_type: Exemption,
   free_management_fee_threshold: Amount,
@@ -59,8 +60,8 @@ function noFee(field: (typeof FEE_FIELDS)[keyof typeof FEE_FIELDS]): string | nu
 }
 
 const PackageNo = Type.String({ pattern: '^[A-Za-z0-9_-]{1,64}$' });
-const Name = Type.String({ minLength: 1, maxLength: 128 });
-const Text = Type.String({ maxLength: 4_096 });
+const Name = Type.String({ minLength: 1, maxLength: 128, pattern: FILLED_LINE });
+const Text = Type.String({ maxLength: 4_096, pattern: '^[^\\u0000]*$' });
 const Tags = Type.Array(Name, { maxItems: 32 });
 
 /** What `package create` reads, in wire names. */
@@ -94,6 +95,9 @@ export function readPackageSheet(text: string): PackageSheet {
   } catch {
     throw new OperatorError('the file is not JSON');
   }
+  const illFormed = findIllFormed(text, given);
+  if (illFormed !== undefined)
+    throw new OperatorError(`the package is not valid: ${illFormed || 'it'} has an unpaired surrogate`);
   const sheet: unknown = {
     en_desc: '',
     cn_desc: '',

@@ -1,5 +1,5 @@
 import Type, { type Static } from 'typebox';
-import { OrderNumber } from '../fields.ts';
+import { FilledLine, OrderNumber } from '../fields.ts';
 
 /** The query of the issuer's queues, which answer from the oldest item on. */
 export const QueueQuery = Type.Object({
@@ -12,4 +12,4 @@ export function readQueueSize({ size }: Static<typeof QueueQuery>): number {
 }
 
 /** Why the issuer decides as it does. */
-export const Reason = Type.String({ minLength: 1, maxLength: 256, pattern: '^[^\\u0000-\\u001f\\u007f]*$' });
+export const Reason = FilledLine(256);

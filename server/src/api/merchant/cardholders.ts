@@ -32,7 +32,8 @@ export function cardholderRoutes(services: Services): FastifyPluginAsyncTypebox 
             ),
             cardholder_unique_no: UniqueNumber("The merchant's own number"),
             sumsub_share_token: Type.String({
-              pattern: '^[\\x21-\\x7e]{1,2048}$',
+              maxLength: 2_048,
+              pattern: '^[\\x21-\\x7e]*[A-Za-z0-9][\\x21-\\x7e]*$',
               description: 'Of the verifier Sumsub',
             }),
           }),
