@@ -193,6 +193,11 @@ export const ERRORS = {
     english: 'The postal code does not match the selected address (state/province, city)',
     chinese: '邮政编码与所选地址（州/省、城市）不匹配',
     when: "The `postal_code` does not have the country's form. The name of the field stands before the text.",
+    // The API's own text blames state and city too, which are not judged here.
+    field: {
+      en_US: "The postal code does not match the country's form",
+      zh_CN: '邮政编码与该国家的格式不匹配',
+    },
   },
   cardholderUniqueNoMismatch: {
     code: 2011,
