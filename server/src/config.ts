@@ -94,6 +94,10 @@ export function readConfig(env: Environment = process.env): Readonly<Config> {
     },
     pinTries: wholeNumber('PIN_TRIES', 3, 1, 10),
   };
+  // Node puts U+FFFD for bytes that are not UTF-8, so different values would be equal.
+  for (const [name, value] of Object.entries(env))
+    if (/^(PINWARD_|DATABASE_URL$)/.test(name) && value?.includes('\ufffd'))
+      faults.push(`${name} is not text in UTF-8`);
   if (faults.length > 0) throw new ConfigError(faults);
   return Object.freeze(config);
 }

@@ -91,6 +91,8 @@ describe('a fault is named and its value is not', () => {
     ['PINWARD_KEK', 'abcdef'],
     ['PINWARD_KEK_FILE', '/nowhere/kek'],
     ['PINWARD_KEK_PASSPHRASE', 'tooshort'],
+    ['PINWARD_KEK_PASSPHRASE', 'caf\ufffd correct horse battery'],
+    ['DATABASE_URL', 'postgres://who:caf\ufffd@where/db'],
   ];
   for (const [name, value] of table) {
     test(`${name}=${value}`, () => {
@@ -133,6 +135,15 @@ describe('the key-encryption key', () => {
     assert.equal(faults.length, 1);
     assert.match(faults.join(), /PINWARD_KEK_FILE.*64 hex digits/);
     assert.doesNotMatch(faults.join(), /cafe0123/);
+  });
+
+  test('may stand in its file after a byte order mark and before any line break, but only in UTF-8', () => {
+    const path = join(scratch, 'marked');
+    writeFileSync(path, `\ufeff${HEX}\r\n\r\n`, { mode: 0o600 });
+    const { kek } = readConfig({ PINWARD_KEK_FILE: path });
+    assert.ok(kek?.kind === 'key' && kek.key.expose().equals(Buffer.from(HEX, 'hex')));
+    writeFileSync(path, Buffer.from(`\ufeff${HEX}`, 'utf16le'));
+    assert.match(faultsOf({ PINWARD_KEK_FILE: path }).join(), /^PINWARD_KEK_FILE must hold text in UTF-8$/);
   });
 
   test('comes from a file that its owner alone can read', () => {

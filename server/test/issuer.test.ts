@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash, createSecretKey, randomBytes } from 'node:crypto';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import fc from 'fast-check';
+import { unwrapPersonal } from '../src/cardholders/personal.ts';
 import { type KeyAlgorithm, keyCheckValue } from '../src/crypto/key-check-value.ts';
 import type { PinBlockFormat } from '../src/crypto/pin-block.ts';
 import { createIssuer } from '../src/issuers/create-issuer.ts';
@@ -477,6 +478,13 @@ test('birth date and phone are kept wrapped, replaced whole, and belong to cardh
   assert.ok(row?.[0] && !row[0].includes('13800138000') && !row[0].includes('1990'));
   assert.equal((await supply({ birth_date: '1990-02-30' })).msg, 'birth_date invalid parameter');
   assert.equal((await supply({ phone: '+86138' })).msg, 'phone invalid parameter');
+  assert.equal((await supply({ phone: '+86 (138) 0013-80.00' })).code, 0);
+  const [spelled] = await platform.db.query<{ wrapped: Buffer }>(
+    'spelled',
+    `select personal_wrapped as wrapped from cardholders where cardholder_no = 'U202605220001'`,
+  );
+  const { phone } = unwrapPersonal(platform.keys, 'U202605220001', spelled?.wrapped as Buffer);
+  assert.equal(phone, '8613800138000', 'its digits alone');
   assert.equal((await supply({ cardholder_no: 'U000000000000', phone: '8613800138000' })).code, 2002);
   assert.equal((await supply({})).code, 0);
   const [none] = await platform.db.tuples<[Buffer | null]>(

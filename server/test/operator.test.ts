@@ -180,6 +180,13 @@ for (const secret of [
 }
 
 const create = ['credential', 'create', '--merchant', SANDBOX_MERCHANT];
+
+test('a secret that is not UTF-8 is refused: it would be stored as another one', async () => {
+  const input = Buffer.from('\xe9'.repeat(16), 'latin1');
+  const { status, stderr } = await installation.run([...create, '--import', 'latin'], { input });
+  assert.deepEqual([status, stderr], [1, 'pinward-server: the secret on standard input is not text in UTF-8\n']);
+});
+
 const SECRET_20 = 'twenty-bytes-secret!';
 const SECRET_32 = 'a-secret-that-must-not-be-shown!';
 const mistakes: [what: string, args: string[], told: RegExp, input?: string][] = [

@@ -46,10 +46,13 @@ export function Email(description: string) {
 
 /** `yyyy-MM-dd`. That there is such a day is judged later. */
 export const BirthDate = Type.String({ pattern: '^[0-9]{4}-[0-9]{2}-[0-9]{2}$' });
+const PHONE_DIGITS = '[ ().-]*([0-9][ ().-]*)';
+
 export const Phone = Type.String({
   maxLength: 40,
-  pattern: '^[+]?[ ().-]*([0-9][ ().-]*){4,20}$',
-  description: '4 to 20 digits, also with + before them and with blanks, hyphens, dots and brackets between them',
+  pattern: `^(${PHONE_DIGITS}{4,20}|[+]${PHONE_DIGITS}{7,20})$`,
+  description:
+    '4 to 20 digits, also with blanks, hyphens, dots and brackets between them; 7 to 20 after a + with the country calling code',
 });
 
 export const Pan = Type.String({ pattern: '^[0-9]{12,19}$' });

@@ -71,7 +71,7 @@ export interface Installation {
   scratch: string;
   dataDir: string;
   /** Runs a command of the operator to its end. */
-  run(args: string[], more?: { env?: Environment; input?: string }): Promise<Outcome>;
+  run(args: string[], more?: { env?: Environment; input?: string | Buffer }): Promise<Outcome>;
   /** Starts a command and does not wait for it. */
   start(args: string[], env?: Environment): Running;
   /** Starts `serve` and waits until it says where it is. */
@@ -114,7 +114,7 @@ export function install(
   const opened: EmbeddedServer[] = [];
   let over = false; // a test that failed in one place may still go on in another
 
-  function start(args: string[], env: Environment = {}, input?: string): Running {
+  function start(args: string[], env: Environment = {}, input?: string | Buffer): Running {
     if (over) throw new Error('the test is over');
     const child = spawn(process.execPath, [main, ...args], {
       ...as,
