@@ -179,7 +179,7 @@ test('a name that is never resolved ends with the time for connecting', async (t
   );
 });
 
-test('a connection that the other side ended while it was idle is opened again', async (t) => {
+test('a request sent again after its idle connection ended has a Timestamp and a Signature of its own', async (t) => {
   const own = await startReceiver();
   t.after(() => own.close());
   const delivery = createDelivery({ mode: 'sandbox', clock: () => NOW });
@@ -196,6 +196,13 @@ test('a connection that the other side ended while it was idle is opened again',
   const endpoint = { merchantNo: 'M1', url: own.url, apiKey: 'sandbox_api_key', apiSecret };
   for (let i = 0; i < 2; i++) assert.equal((await delivery.deliver(endpoint, MESSAGE)).delivered, true);
   assert.equal(connections, 1);
+  const [, unanswered, again] = own.received;
+  assert.deepEqual(
+    [unanswered, again].map((one) => one?.headers.timestamp),
+    [String(NOW), String(NOW + 1)], // also when the clock stands still
+  );
+  assert.ok(unanswered && isSigned(unanswered) && again && isSigned(again));
+  assert.notEqual(unanswered.headers.signature, again.headers.signature);
 });
 
 describe('the guard', () => {

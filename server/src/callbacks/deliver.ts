@@ -3,7 +3,14 @@ import { urlFault } from '../net/address-guard.ts';
 import { withoutMark } from '../text.ts';
 import { version } from '../version.ts';
 import type { Endpoint } from './endpoint.ts';
-import { createExchange, type ExchangeOptions, faultText, IdleConnectionEnded, type Reply } from './exchange.ts';
+import {
+  createExchange,
+  DELIVERY_TIMEOUT_MS,
+  type ExchangeOptions,
+  faultText,
+  IdleConnectionEnded,
+  type Reply,
+} from './exchange.ts';
 import { signCallback } from './signature.ts';
 
 const MESSAGE_CHARACTERS_LIMIT = 100;
@@ -29,38 +36,52 @@ export interface Outcome {
 
 export interface DeliveryOptions extends ExchangeOptions {
   clock: () => number;
+  timeoutMs?: number;
 }
 
 export interface Delivery {
   /**
-   * Sends one callback. Never throws. Delivered means: status 2xx and a JSON object whose
-   * `code` is 0.
+   * Sends one callback. Never throws, and takes no longer than `timeoutMs`, or until
+   * `signal`. Delivered means: status 2xx and a JSON object whose `code` is 0.
    */
-  deliver(endpoint: Endpoint, message: Message): Promise<Outcome>;
+  deliver(endpoint: Endpoint, message: Message, signal?: AbortSignal): Promise<Outcome>;
   close(): void;
 }
 
-export function createDelivery({ clock, ...options }: DeliveryOptions): Delivery {
+export function createDelivery({ clock, timeoutMs = DELIVERY_TIMEOUT_MS, ...options }: DeliveryOptions): Delivery {
   const { mode } = options;
   const exchange = createExchange(options);
   return {
-    async deliver(endpoint, message) {
+    async deliver(endpoint, message, signal) {
       const fault = urlFault(endpoint.url, mode);
       if (fault !== undefined) return failure(`the URL is refused: ${fault}`);
+      const limits = { beganAtMs: performance.now(), timeoutMs, signal };
+      let lastTimestamp = 0;
+      // Signed for each request on the wire: receivers may refuse a Timestamp or a Signature
+      // that they have seen, and the one before may have been read.
+      const post = (): Promise<Reply> => {
+        lastTimestamp = Math.max(clock(), lastTimestamp + 1);
+        const { headers, body } = signedRequest(endpoint, message, String(lastTimestamp));
+        return exchange.post(new URL(endpoint.url), headers, body, limits);
+      };
       try {
-        const { headers, body } = signedRequest(endpoint, message, String(clock()));
-        const post = (): Promise<Reply> => exchange.post(new URL(endpoint.url), headers, body);
-        const reply = await post().catch((error: unknown) => {
-          if (error instanceof IdleConnectionEnded) return post();
-          throw error;
-        });
-        return outcomeOf(reply);
+        return outcomeOf(await repeatIfUnread(post));
       } catch (error) {
         return failure(faultText(error));
       }
     },
     close: exchange.close,
   };
+}
+
+/** Repeats once if the other side ended the idle connection that the request was sent on. */
+async function repeatIfUnread(post: () => Promise<Reply>): Promise<Reply> {
+  try {
+    return await post();
+  } catch (error) {
+    if (error instanceof IdleConnectionEnded) return post();
+    throw error;
+  }
 }
 
 export function failure(fault: string, httpStatus?: number, code?: number): Outcome {

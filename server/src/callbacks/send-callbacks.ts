@@ -3,7 +3,7 @@ import type { Services } from '../services.ts';
 import { createClaimPace } from './claim-pace.ts';
 import { createDelivery, type DeliveryOptions } from './deliver.ts';
 import { createMerchantQuotas } from './merchant-quotas.ts';
-import { createEventSender } from './send-event.ts';
+import { createEventSender, type Lease } from './send-event.ts';
 import { type ClaimedEvent, claimEvents } from './store.ts';
 
 /**
@@ -25,7 +25,10 @@ const STARTS_PER_TURN = 4;
  * processes on one database. One statement claims an event and another one settles it.
  * Nothing is locked while the merchant's server is called.
  */
-export function sendCallbacks(services: Services, options: Partial<DeliveryOptions> = {}): { stop(): Promise<void> } {
+export function sendCallbacks(
+  services: Services,
+  { leaseMs = LEASE_MS, ...options }: Partial<DeliveryOptions> & { leaseMs?: number } = {},
+): { stop(): Promise<void> } {
   const { db, clock, log, config } = services;
   const delivery = createDelivery({ mode: config.mode, clock, ...options });
   const quotas = createMerchantQuotas(IN_FLIGHT_PER_MERCHANT, () => performance.now());
@@ -45,11 +48,11 @@ export function sendCallbacks(services: Services, options: Partial<DeliveryOptio
 
   async function claim(): Promise<void> {
     pace.begin();
-    const leaseEndMs = performance.now() + LEASE_MS;
+    const leaseEndMs = performance.now() + leaseMs;
     try {
       const { events, more } = await claimEvents(db, {
         nowMs: clock(),
-        leaseMs: LEASE_MS,
+        leaseMs,
         room: quotas.room(),
         perMerchant: IN_FLIGHT_PER_MERCHANT,
         free: IN_FLIGHT_LIMIT - deliveries.size,
@@ -70,7 +73,7 @@ export function sendCallbacks(services: Services, options: Partial<DeliveryOptio
   function start(event: ClaimedEvent, leaseEndMs: number): void {
     const { eventId, merchantId } = event;
     quotas.begin(merchantId);
-    const sending = send(event, leaseEndMs)
+    const sending = withinLease(leaseEndMs, (lease) => send(event, lease))
       .catch((err: unknown) => log.error({ err, eventId }, 'a callback was left to the end of its lease'))
       .finally(() => {
         deliveries.delete(sending);
@@ -84,7 +87,7 @@ export function sendCallbacks(services: Services, options: Partial<DeliveryOptio
   return {
     /**
      * Claims no more, and waits for the deliveries in flight, which take no longer than a
-     * delivery may.
+     * delivery may, whatever the merchants' servers do.
      */
     async stop() {
       stopping.abort();
@@ -94,4 +97,24 @@ export function sendCallbacks(services: Services, options: Partial<DeliveryOptio
       delivery.close();
     },
   };
+}
+
+/**
+ * Runs the work on an event, and fails at the end of its lease if the work has not ended.
+ * So no fault of the other side, of the database or of this program keeps a place in flight.
+ */
+async function withinLease(endMs: number, work: (lease: Lease) => Promise<void>): Promise<void> {
+  const ending = new AbortController();
+  let watchdog: NodeJS.Timeout | undefined;
+  const end = new Promise<never>((_, reject) => {
+    watchdog = setTimeout(() => {
+      reject(new Error('the callback outlived its lease'));
+      ending.abort();
+    }, endMs - performance.now());
+  });
+  try {
+    await Promise.race([work({ endMs, signal: ending.signal }), end]);
+  } finally {
+    clearTimeout(watchdog);
+  }
 }

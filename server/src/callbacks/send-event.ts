@@ -20,6 +20,14 @@ export interface Sending {
   onWoken: () => void;
 }
 
+/** How long this process has an event. */
+export interface Lease {
+  /** By `performance.now()`. */
+  endMs: number;
+  /** Aborted at the end of the lease: what is under way then ends. */
+  signal: AbortSignal;
+}
+
 /**
  * Creates a function that sends a claimed event and settles it before the lease ends. The
  * function throws if the database took too long; the event then waits for the end of its
@@ -28,19 +36,19 @@ export interface Sending {
 export function createEventSender(
   services: Services,
   { delivery, quotas, stopping, onWoken }: Sending,
-): (event: ClaimedEvent, leaseEndMs: number) => Promise<void> {
+): (event: ClaimedEvent, lease: Lease) => Promise<void> {
   const { db, clock, log, cache } = services;
 
-  async function send(event: ClaimedEvent, leaseEndMs: number): Promise<void> {
+  async function send(event: ClaimedEvent, lease: Lease): Promise<void> {
     const { eventId, merchantId, action, attempts, createdAtMs } = event;
     const endpoint = await cachedEndpoint(cache, merchantId);
-    // Twice, since a delivery over an idle connection may fail and is then repeated.
-    if (performance.now() + 2 * DELIVERY_TIMEOUT_MS > leaseEndMs) throw new Error('the database took too long');
-    const { delivered, fault } = 'fault' in endpoint ? failure(endpoint.fault) : await deliver(endpoint, event);
+    if (performance.now() + DELIVERY_TIMEOUT_MS > lease.endMs) throw new Error('the database took too long');
+    const { delivered, fault } =
+      'fault' in endpoint ? failure(endpoint.fault) : await deliver(endpoint, event, lease.signal);
     const atMs = clock();
     const retryAtMs = delivered ? undefined : nextAttemptMs(attempts, createdAtMs, atMs);
     const settlement = { eventId, attempts, atMs, delivered, retryAtMs, fault };
-    const { settled, woke } = await settle(settlement, leaseEndMs);
+    const { settled, woke } = await settle(settlement, lease.endMs);
     if (woke) onWoken();
     const merchantNo = 'fault' in endpoint ? undefined : endpoint.merchantNo;
     const line = { eventId, merchantNo, action, attempts };
@@ -55,8 +63,8 @@ export function createEventSender(
    * Delivers, and notes whether the merchant's server was available. A reply that refuses
    * an event concerns that event alone, and the event's own schedule handles it.
    */
-  async function deliver(endpoint: Endpoint, event: ClaimedEvent): Promise<Outcome> {
-    const outcome = await delivery.deliver(endpoint, event);
+  async function deliver(endpoint: Endpoint, event: ClaimedEvent, signal: AbortSignal): Promise<Outcome> {
+    const outcome = await delivery.deliver(endpoint, event, signal);
     const { fault, httpStatus } = outcome;
     const { merchantNo } = endpoint;
     if (httpStatus !== undefined && !UNAVAILABLE_STATUSES.has(httpStatus)) {
