@@ -52,10 +52,19 @@ export type AuditAction =
 
 /** What a record says, as SQL expressions. */
 export interface RecordSql {
-  /** Unix milliseconds. */
+  /** bigint: Unix milliseconds, by the clock of the process. */
   atMs: string;
   action: string;
   details: string;
+}
+
+/**
+ * SQL: the time of the next record of the row's chain, in Unix milliseconds. It never
+ * decreases: clocks of processes differ, and are read before the row is locked. The updated
+ * row has it as `audit_at_ms`.
+ */
+export function recordAtMs(row: string, atMs: string): string {
+  return `greatest(${row}audit_at_ms, ${atMs})`;
 }
 
 /**
@@ -64,8 +73,9 @@ export interface RecordSql {
  */
 export function advanceChain(kind: SubjectKind, row: string, { atMs, action, details }: RecordSql): string {
   const { merchantId, chain } = SUBJECTS[kind].of(row);
-  return `audit_count = ${row}audit_count + 1,
-       audit_head = audit_hash(${row}audit_head, ${merchantId}, ${chain}, ${row}audit_count + 1, ${atMs}, ${action}, ${details})`;
+  const recordedAtMs = recordAtMs(row, atMs);
+  return `audit_count = ${row}audit_count + 1, audit_at_ms = ${recordedAtMs},
+       audit_head = audit_hash(${row}audit_head, ${merchantId}, ${chain}, ${row}audit_count + 1, ${recordedAtMs}, ${action}, ${details})`;
 }
 
 /** SQL: the head of a new card's chain after its first record. */
@@ -95,28 +105,37 @@ interface NewRecord {
   details?: Record<string, unknown>;
 }
 
-/** Locks the head of the chain, computes the new hash from it, appends. Throws if there is no such row. */
-async function append(tx: Queryable, kind: SubjectKind, key: unknown[], record: NewRecord): Promise<void> {
+/**
+ * Locks the head of the chain, computes the new hash from it, appends. Returns the time of the record. Throws if there
+ * is no such row.
+ */
+async function append(tx: Queryable, kind: SubjectKind, key: unknown[], record: NewRecord): Promise<number> {
   const { table, key: columns, of } = SUBJECTS[kind];
   const { merchantId, number } = of('');
-  const appended = await tx.query(
+  const [appended] = await tx.query<{ atMs: number }>(
     `audit-${kind}`,
     `with head as (
-       update ${table} set ${advanceChain(kind, '', { atMs: '$1', action: '$2', details: '$3' })}
+       update ${table} set ${advanceChain(kind, '', { atMs: '$1::bigint', action: '$2', details: '$3' })}
         where ${columns.map((column, i) => `${column} = $${i + 4}`).join(' and ')}
-       returning ${merchantId} as merchant_id, ${number} as subject, audit_count, audit_head)
-     ${insertRecord(kind, { from: 'head', number: 'subject', at: fromMs('$1'), action: '$2', details: '$3' })} returning 1`,
+       returning ${merchantId} as merchant_id, ${number} as subject, audit_count, audit_at_ms, audit_head
+     ), record as (
+       ${insertRecord(kind, { from: 'head', number: 'subject', at: fromMs('audit_at_ms'), action: '$2', details: '$3' })})
+     select audit_at_ms as "atMs" from head`,
     [record.atMs, record.action, auditDetails(record.by, record.details), ...key],
   );
-  if (appended.length !== 1) throw new Error(`there is no ${kind} whose chain the record ${record.action} belongs to`);
+  if (appended === undefined) throw new Error(`there is no ${kind} whose chain the record ${record.action} belongs to`);
+  return appended.atMs;
 }
 
-/** Appends to a card's chain, in the transaction of the change. */
+/**
+ * Appends to a card's chain, in the transaction of the change. Returns the time of the record, which is the time of the
+ * change's event too.
+ */
 export function auditCard(
   tx: Queryable,
   { merchantId, cardNo }: { merchantId: number; cardNo: string },
   record: NewRecord,
-): Promise<void> {
+): Promise<number> {
   return append(tx, 'card', [merchantId, cardNo], record);
 }
 
@@ -125,21 +144,21 @@ export function auditCardholder(
   tx: Queryable,
   { merchantId, cardholderNo }: { merchantId: number; cardholderNo: string },
   record: NewRecord,
-): Promise<void> {
+): Promise<number> {
   return append(tx, 'cardholder', [merchantId, cardholderNo], record);
 }
 
 /** Appends to a merchant's chain: what operators did to it and to its credentials. */
-export function auditMerchant(tx: Queryable, merchantId: number, record: NewRecord): Promise<void> {
+export function auditMerchant(tx: Queryable, merchantId: number, record: NewRecord): Promise<number> {
   return append(tx, 'merchant', [merchantId], record);
 }
 
 /** Appends to an issuer's chain: its credential, its keys, and what it supplied. */
-export function auditIssuer(tx: Queryable, issuerId: number, record: NewRecord): Promise<void> {
+export function auditIssuer(tx: Queryable, issuerId: number, record: NewRecord): Promise<number> {
   return append(tx, 'issuer', [issuerId], record);
 }
 
 /** Appends to the platform's chain: what operators did to keys and products. */
-export function auditPlatform(tx: Queryable, record: NewRecord): Promise<void> {
+export function auditPlatform(tx: Queryable, record: NewRecord): Promise<number> {
   return append(tx, 'platform', [true], record);
 }

@@ -31,7 +31,7 @@ export interface Reply {
   text: string;
 }
 
-export interface Limits {
+interface Limits {
   /** When the attempt began, by `performance.now()`. It may take several requests. */
   beganAtMs: number;
   timeoutMs: number;

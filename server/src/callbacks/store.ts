@@ -142,7 +142,7 @@ export interface Settled {
  * When an event no longer waits, the next one of its card becomes due, unless that one has
  * had attempts of its own: then it keeps its time. It is due as of its creation. So it goes
  * before later events of other cards, and before the events of its own card that wait
- * behind it.
+ * behind it. But it is due now at the latest: its creation may be by a clock that is ahead.
  */
 const SETTLE = `
 with done as (
@@ -156,7 +156,7 @@ with done as (
      and e.delivered_at is null and e.parked_at is null
   returning e.event_id, e.merchant_id, e.card_no, e.due_at, s.at_ms
 ), woken as (
-  update callback_events w set due_at = w.created_at
+  update callback_events w set due_at = least(w.created_at, (select ${fromMs('max(at_ms)')} from done))
    where w.event_id = any(array(
            select next.event_id from done d cross join lateral (
              select n.event_id, n.attempts from callback_events n

@@ -28,9 +28,9 @@ const RECORD = { action: "'card_applied'", details: '$12' };
 const INSERT_APPLICATION = `
 with head as (
   insert into cards (merchant_id, card_no, card_unique_no, cardholder_no, card_type, status, card_name, organization,
-                     card_bin_no, package_no, created_at, audit_count, audit_head)
+                     card_bin_no, package_no, created_at, audit_count, audit_at_ms, audit_head)
   values ($1, $2, $3, $4, $5, 'Pending', $6, $7, $8, $9, ${fromMs('$10')},
-          1, ${firstHead('$1', '$2', { atMs: '$10', ...RECORD })})
+          1, $10, ${firstHead('$1', '$2', { atMs: '$10', ...RECORD })})
   on conflict do nothing returning merchant_id, card_no, created_at, audit_count, audit_head
 ), application as (
   insert into card_applications (merchant_id, card_no, card_bin_no, address_wrapped, applied_at)

@@ -39,8 +39,8 @@ export async function applyTransition(
   if (after === undefined) throw new ApiError('cardStatusUnfit');
   await updateStatus(tx, card, after);
   const details = { before, after, ...(reason !== '' && { reason }) };
-  await auditCard(tx, card, { atMs, action: AUDIT_ACTIONS[transition], by, details });
-  const data = { card_no: cardNo, before_status: before, after_status: after, reason, time: atMs };
-  await appendEvent(tx, { merchantId, cardNo, action: 'Card_update', data, atMs });
+  const time = await auditCard(tx, card, { atMs, action: AUDIT_ACTIONS[transition], by, details });
+  const data = { card_no: cardNo, before_status: before, after_status: after, reason, time };
+  await appendEvent(tx, { merchantId, cardNo, action: 'Card_update', data, atMs: time, dueAtMs: atMs });
   return after;
 }

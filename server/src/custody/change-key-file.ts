@@ -46,7 +46,9 @@ export async function changeKeyFile<T>(
     const result = await change({
       file,
       session,
-      record: (action, details) => auditPlatform(session, { atMs: now(), action, by: 'operator', details }),
+      record: async (action, details) => {
+        await auditPlatform(session, { atMs: now(), action, by: 'operator', details });
+      },
     });
     await replaceKeyFile(keyFile, file.stored);
     return result;

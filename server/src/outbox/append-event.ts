@@ -16,14 +16,16 @@ interface EventSql {
   pushId?: string;
   /** JSON: the callback's `data`. */
   data: string;
-  /** timestamptz. */
+  /** timestamptz: the time of the change's audit record. */
   at: string;
+  /** timestamptz: now, by the clock of this process. */
+  due: string;
 }
 
 /** SQL: inserts an event for each row of `from`. It is due at once. */
-export function insertEvent({ from, action, pushId = 'gen_random_uuid()', data, at }: EventSql): string {
+export function insertEvent({ from, action, pushId = 'gen_random_uuid()', data, at, due }: EventSql): string {
   return `insert into callback_events (merchant_id, card_no, action, push_id, data, created_at, due_at)
-  select merchant_id, card_no, ${action}, ${pushId}, ${data}, ${at}, ${at} from ${from}`;
+  select merchant_id, card_no, ${action}, ${pushId}, ${data}, ${at}, ${due} from ${from}`;
 }
 
 /** SQL: whether a merchant, by its alias, has a callback URL and takes the action. */
@@ -41,14 +43,18 @@ export interface NewEvent {
   cardNo: string;
   action: CallbackAction;
   data: object;
+  /** The time of the change's audit record. */
   atMs: number;
+  /** Now, by the clock of this process; `atMs` if left out. */
+  dueAtMs?: number;
 }
 
 /**
  * Stores an event if the merchant takes it. Runs in the transaction of the change, which holds the lock of the card:
  * so a card's events get their ids in the order of its commits.
  */
-export async function appendEvent(tx: Queryable, { merchantId, cardNo, action, data, atMs }: NewEvent): Promise<void> {
+export async function appendEvent(tx: Queryable, event: NewEvent): Promise<void> {
+  const { merchantId, cardNo, action, data, atMs, dueAtMs = atMs } = event;
   await tx.query(
     'append-event',
     insertEvent({
@@ -56,7 +62,8 @@ export async function appendEvent(tx: Queryable, { merchantId, cardNo, action, d
       action: '$3',
       data: '$4',
       at: fromMs('$5'),
+      due: fromMs('$6'),
     }),
-    [merchantId, cardNo, action, JSON.stringify(data), atMs],
+    [merchantId, cardNo, action, JSON.stringify(data), atMs, dueAtMs],
   );
 }

@@ -1,6 +1,6 @@
 import type { CardStatus } from '@pinward/contract/card-status';
 import type { CardType } from '@pinward/contract/vocabulary';
-import { advanceChain, insertRecord } from '../audit/append.ts';
+import { advanceChain, insertRecord, recordAtMs } from '../audit/append.ts';
 import type { Batch } from '../db/batch.ts';
 import type { Database } from '../db/database.ts';
 import { DELETE_LIMIT, deleteExpired, deleteInBatches } from '../db/delete-expired.ts';
@@ -99,14 +99,14 @@ with head as (
   update cards c
      set pin_version = c.pin_version + 1, pin_prv = given.prv, pin_salt = given.salt, pin_key_version = given.key_version,
          pin_envelope = given.envelope, pin_channel = 'merchant-api', pin_credential_id = given.credential_id,
-         pin_set_at = ${fromMs('given.at_ms')}, pin_failed_tries = 0, pin_last_failure_at = null, pin_blocked_at = null,
+         pin_set_at = ${fromMs(recordAtMs('c.', 'given.at_ms'))}, pin_failed_tries = 0, pin_last_failure_at = null, pin_blocked_at = null,
          ${advanceChain('card', 'c.', { atMs: 'given.at_ms', action: "'pin_set'", details: details('c.pin_version + 1', 'given.') })}
     from unnest($1::int[], $2::text[], $3::bytea[], $4::bytea[], $5::int[], $6::text[], $7::int[], $8::bigint[], $9::text[],
                 $10::text[], $11::bool[]${moreTypes})
       as given (merchant_id, card_no, prv, salt, key_version, envelope, credential_id, at_ms, ip, request_id, tell_merchant${moreColumns})
    where c.merchant_id = given.merchant_id and c.card_no = given.card_no
      and c.status = 'Activated' and c.card_type = 'Physical'
-  returning c.merchant_id, c.card_no, c.cardholder_no, c.pin_version, c.pin_set_at, c.audit_count, c.audit_head, given.envelope,
+  returning c.merchant_id, c.card_no, c.cardholder_no, c.pin_version, c.pin_set_at, c.audit_count, c.audit_at_ms, c.audit_head, given.envelope,
             given.credential_id, given.at_ms, given.ip, given.request_id, given.tell_merchant${moreReturned}
 ), audit as (
   ${insertRecord('card', {
@@ -121,8 +121,9 @@ with head as (
     from: 'head where tell_merchant',
     action: "'Pin_set'",
     pushId: 'request_id::uuid',
-    data: pinEventData('at_ms'),
+    data: pinEventData('audit_at_ms'),
     at: 'pin_set_at',
+    due: fromMs('at_ms'),
   })}
 )${more}
 select string_agg(card_no, ',') as written from head`;

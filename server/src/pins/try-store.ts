@@ -137,12 +137,13 @@ with head as (
          pin_blocked_at = case when $6 then ${fromMs('$7')} end,
          pin_prv = coalesce($9, c.pin_prv), pin_salt = coalesce($10, c.pin_salt),
          pin_key_version = coalesce($11, c.pin_key_version),
-         ${advanceChain('card', 'c.', { atMs: '$7', ...RECORD })}
+         ${advanceChain('card', 'c.', { atMs: '$7::bigint', ...RECORD })}
    where c.merchant_id = $1 and c.card_no = $2 and c.pin_version = $3 and c.pin_failed_tries = $4
      and c.pin_blocked_at is null and c.status = 'Activated'
-  returning c.merchant_id, c.card_no, c.cardholder_no, c.pin_version, c.audit_count, c.audit_head
+  returning c.merchant_id, c.card_no, c.cardholder_no, c.pin_version, c.audit_count, c.audit_at_ms,
+            c.audit_head
 ), audit as (
-  ${insertRecord('card', { from: 'head', number: 'card_no', at: fromMs('$7'), ...RECORD })}
+  ${insertRecord('card', { from: 'head', number: 'card_no', at: fromMs('audit_at_ms'), ...RECORD })}
 ), renewed_history as (
   update pin_history h set prv = $9, salt = $10, key_version = $11 from head
    where $9::bytea is not null
@@ -151,8 +152,9 @@ with head as (
   ${insertEvent({
     from: `head join merchants m using (merchant_id) where $6 and ${takesEvent('m', "'Pin_blocked'")}`,
     action: "'Pin_blocked'",
-    data: pinEventData('$7::bigint'),
-    at: fromMs('$7'),
+    data: pinEventData('head.audit_at_ms'),
+    at: fromMs('head.audit_at_ms'),
+    due: fromMs('$7'),
   })}
 )
 select from head`;

@@ -21,8 +21,8 @@ export async function unblockPin(
     if (cleared === undefined) throw new ApiError('pinNotSet');
     const { blocked, failedTries, cardholderNo } = cleared;
     const details = { blocked, failed_tries: failedTries };
-    await auditCard(tx, { merchantId, cardNo }, { atMs: now, action: 'pin_unblocked', by, details });
-    const data = { card_no: cardNo, cardholder_no: cardholderNo, time: now };
-    await appendEvent(tx, { merchantId, cardNo, action: 'Pin_unblocked', data, atMs: now });
+    const time = await auditCard(tx, { merchantId, cardNo }, { atMs: now, action: 'pin_unblocked', by, details });
+    const data = { card_no: cardNo, cardholder_no: cardholderNo, time };
+    await appendEvent(tx, { merchantId, cardNo, action: 'Pin_unblocked', data, atMs: time, dueAtMs: now });
   });
 }

@@ -88,7 +88,10 @@ function replaceWorld(db: Database, keys: Keys, packages: PackageSheet[]): Promi
                 cardholders, credentials, issuer_keys, key_components, issuer_merchants, issuers, merchants
        restart identity`,
     );
-    await tx.query('reset-platform-chain', 'update installation set audit_count = 0, audit_head = default');
+    await tx.query(
+      'reset-platform-chain',
+      'update installation set audit_count = 0, audit_at_ms = 0, audit_head = default',
+    );
     await makeWorld(tx, keys, packages);
   });
 }
