@@ -7,7 +7,7 @@ import { emptyDatabase } from './support/empty-database.ts';
 import { issuerOf, pinBlock } from './support/issuer.ts';
 import { addCards } from './support/more-cards.ts';
 import { FIRST_CARD, ISSUER_NO, pinBody, ZONE_KEY } from './support/sandbox.ts';
-import { install } from './support/server-process.ts';
+import { install, until } from './support/server-process.ts';
 import { merchantOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
 
 const BAD_BLOCK = '00'.repeat(16);
@@ -78,7 +78,7 @@ test('well-formed blocks are counted beside malformed ones', async (t) => {
       'counts',
       'select kind, malformed, blocks::integer from pin_block_counts order by kind',
     );
-  for (let tries = 0; tries < 100 && (await counts())[0]?.blocks !== 23; tries++);
+  await until('all are counted', async () => (await counts())[0]?.blocks === 23);
   assert.deepEqual(await counts(), [
     { kind: 'caller', malformed: 3, blocks: 23 },
     { kind: 'zone_key', malformed: 3, blocks: 23 },

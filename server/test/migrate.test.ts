@@ -89,7 +89,7 @@ test('PINs from the time when they had a table of their own stand with their car
            (1, 'C2', 2, ${bytes(32, 2)}, ${bytes(16, 5)}, 8, 'jwe', 'merchant-api', 6, to_timestamp(2))`);
   await assert.rejects(migrate(db), /0004.*a card counts other PINs than it has/, 'C3 counts three and has none');
   await db.script(`update cards set pin_version = 0 where card_no = 'C3'`);
-  assert.deepEqual(await migrate(db), ['0004_pins_on_cards', '0005_audit_subjects', '0010_audit_times']);
+  assert.deepEqual(await migrate(db), namesFrom('0004_pins_on_cards'));
   const cards = await db.tuples(
     'migrated',
     `select card_no, pin_version, encode(pin_prv, 'hex'), encode(pin_salt, 'hex'), pin_key_version, pin_envelope, pin_channel, pin_credential_id,
@@ -174,7 +174,7 @@ test('audit chains from the time when a column named them verify as they were, w
     await db.tuples('prune', 'delete from audit_records where merchant_id = 1 and card_no = $1 and seq = 1', [name]);
   }
 
-  assert.deepEqual(await migrate(db), ['0005_audit_subjects', '0010_audit_times']);
+  assert.deepEqual(await migrate(db), namesFrom('0005_audit_subjects'));
   const times = await db.tuples(
     'times',
     `select audit_at_ms from cards union all select audit_at_ms from cardholders union all select audit_at_ms from merchants
@@ -222,3 +222,9 @@ test('a migration that was applied with another content is refused, and so is a 
   await db.script(`delete from schema_migrations; insert into schema_migrations values (9999, '9999_tomorrow', 'x')`);
   await assert.rejects(migrate(db), /9999_tomorrow is applied and unknown here/);
 });
+
+/** The names of a migration and of all after it. */
+function namesFrom(name: string): string[] {
+  const names = readMigrations().map((migration) => migration.name);
+  return names.slice(names.indexOf(name));
+}
