@@ -31,10 +31,13 @@ const ROWS = [
     'run-every.ts',
     'order-number.ts',
     'random-text.ts',
-    'text.ts',
+    'secret-file.ts',
+    'setting-names.ts',
     'utc-time.ts',
     'version.ts',
   ],
+  ['files.ts'],
+  ['text.ts'],
   ['api-error.ts', 'operator-error.ts', 'secret.ts'],
 ];
 

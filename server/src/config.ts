@@ -1,11 +1,12 @@
-import { readFileSync, statSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { resolve } from 'node:path';
+import { databaseUrlFaults } from './db/database-url.ts';
 import type { SoftwareKek } from './keys/kek.ts';
 import type { HsmConfig } from './keys/pkcs11.ts';
 import { OperatorError } from './operator-error.ts';
 import { Secret } from './secret.ts';
-import { decodeUtf8 } from './text.ts';
+import { readSecretFile } from './secret-file.ts';
+import { misspelt } from './setting-names.ts';
 
 type KekConfig = SoftwareKek | { kind: 'hsm'; hsm: HsmConfig };
 
@@ -47,8 +48,12 @@ export class ConfigError extends OperatorError {
   readonly faults: string[];
 
   constructor(faults: string[]) {
-    const count = faults.length === 1 ? 'a fault' : `${faults.length} faults`;
-    super(`the configuration has ${count}:\n${faults.map((fault) => `  - ${fault}`).join('\n')}`);
+    const [first] = faults;
+    super(
+      faults.length === 1
+        ? `the configuration has a fault: ${first}`
+        : `the configuration has ${faults.length} faults:\n${faults.map((fault) => `  - ${fault}`).join('\n')}`,
+    );
     this.faults = faults;
   }
 }
@@ -60,15 +65,16 @@ const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'
 /** Reads the environment. Throws a ConfigError with every fault. */
 export function readConfig(env: Environment = process.env): Readonly<Config> {
   const faults: string[] = [];
+  faults.push(...misspelt(env));
   const { text, wholeNumber, oneOf } = createReader(env, faults);
   const mode = oneOf('PINWARD_MODE', ['sandbox', 'production'], 'sandbox') as Config['mode'];
   const dataDir = resolve(text('PINWARD_DATA_DIR', '.pinward'));
   const databaseUrl = text('DATABASE_URL', '');
-  if (databaseUrl !== '' && !/^postgres(ql)?:\/\//.test(databaseUrl))
-    faults.push('DATABASE_URL must begin with postgres:// or postgresql://');
+  if (databaseUrl !== '') faults.push(...databaseUrlFaults(databaseUrl).map((fault) => `DATABASE_URL ${fault}`));
   if (mode === 'production' && databaseUrl === '')
     faults.push('DATABASE_URL is missing: production mode needs a PostgreSQL server');
   const kek = readKek(env, 'PINWARD_KEK', faults) ?? readHsm(env, faults);
+  faults.push(...idleHsmSettings(env));
   if (mode === 'production' && kek === undefined)
     faults.push(
       'a key-encryption key is missing: set PINWARD_KEK (64 hex digits), PINWARD_KEK_FILE or ' +
@@ -179,17 +185,14 @@ function readHsm(env: Environment, faults: string[]): KekConfig | undefined {
   return { kind: 'hsm', hsm: { module, token, pin: new Secret(pin ?? filed ?? ''), labelPrefix } };
 }
 
-/** The content of a file that only its owner can read. */
-function readSecretFile(name: string, path: string, faults: string[]): string | undefined {
-  try {
-    if ((statSync(path).mode & 0o077) !== 0) faults.push(`${name} must be readable by its owner alone (chmod 600)`);
-    const text = decodeUtf8(readFileSync(path));
-    if (text === undefined) faults.push(`${name} must hold text in UTF-8`);
-    return text?.trim();
-  } catch (error) {
-    faults.push(`${name} cannot be read (${(error as NodeJS.ErrnoException).code})`);
-    return undefined;
-  }
+/** Settings of an HSM have no effect without its module. */
+function idleHsmSettings(env: Environment): string[] {
+  if (env.PINWARD_PKCS11_MODULE?.trim()) return [];
+  const idle = ['TOKEN', 'SLOT', 'PIN', 'PIN_FILE', 'LABEL'].map((name) => `PINWARD_PKCS11_${name}`);
+  const given = idle.filter((name) => env[name]?.trim());
+  return given.length === 0
+    ? []
+    : [`${given.join(', ')} without PINWARD_PKCS11_MODULE has no effect: set both or none`];
 }
 
 function readProxies(given: string, faults: string[]): string[] {

@@ -1,10 +1,12 @@
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Logger } from 'pino';
 import { sendCallbacks } from './callbacks/send-callbacks.ts';
+import { faultText, listenFault } from './commands/fault-text.ts';
 import { operatorProgram } from './commands/program.ts';
 import { type Config, readConfig } from './config.ts';
 import { InUseError } from './db/embedded.ts';
+import { makeDirectory, readText } from './files.ts';
 import { keepHouse } from './housekeeping.ts';
 import { createLog } from './log.ts';
 import { OperatorError } from './operator-error.ts';
@@ -15,6 +17,8 @@ import { buildServices } from './services.ts';
 
 /** How long a stop waits for requests that are being served and for callbacks under way. */
 const STOP_DEADLINE_MS = 20_000;
+const NOTE_LIMIT_BYTES = 4_096;
+const UNKNOWN_PLACE = 'its address is not known yet';
 
 /** Runs the platform until a signal ends it. */
 async function serve(): Promise<void> {
@@ -33,7 +37,7 @@ async function serve(): Promise<void> {
     await Promise.all([app.close(), callbacks.stop()]);
     await house.stop();
     await issuer?.stop();
-    await rm(runningFile, { force: true });
+    await rm(runningFile, { force: true }).catch(() => {}); // the next start writes another one
     await platform.close();
   };
   stopOnSignal(log, stop);
@@ -41,7 +45,7 @@ async function serve(): Promise<void> {
     await app.listen({ host: config.host, port: config.port });
   } catch (error) {
     await stop();
-    throw error;
+    throw listenFault(error);
   }
 
   const address = app.server.address();
@@ -61,9 +65,9 @@ async function openToServe(config: Config, log: Logger, runningFile: string): Pr
     return await openPlatform(config, { serving: true, onEvent: (event) => log.warn(event) });
   } catch (error) {
     if (!(error instanceof InUseError)) throw error;
-    const where = await readRunningFile(runningFile);
+    const where = readRunningFile(runningFile);
     throw new OperatorError(
-      `Pinward already runs on the data directory ${config.dataDir} (${where}).\n` +
+      `Pinward already runs on the data directory ${config.dataDir} (${where}). ` +
         'Nothing was changed. For a second platform set PINWARD_DATA_DIR and PORT.',
     );
   }
@@ -88,18 +92,20 @@ function stopOnSignal(log: Logger, stop: () => Promise<void>): void {
 async function writeRunningFile(path: string, url: string): Promise<void> {
   const draft = `${path}.${process.pid}`;
   // With a database server (DATABASE_URL) nothing else has made the data directory.
-  await mkdir(dirname(path), { recursive: true });
+  makeDirectory(dirname(path));
   const note = { url, pid: process.pid, since: new Date().toISOString() };
   await writeFile(draft, JSON.stringify(note), { mode: 0o600 });
   await rename(draft, path);
 }
 
-async function readRunningFile(path: string): Promise<string> {
+/** Where the platform of that note runs. The note may be missing, damaged or something else. */
+function readRunningFile(path: string): string {
   try {
-    const note = JSON.parse(await readFile(path, 'utf8')) as { url: string; pid: number; since: string };
-    return `${note.url}, process ${note.pid}, since ${note.since}`;
+    const { url, pid, since } = JSON.parse(readText(path, NOTE_LIMIT_BYTES));
+    if (!/^https?:\/\/[\x21-\x7e]{1,300}$/.test(url) || !Number.isInteger(pid)) return UNKNOWN_PLACE;
+    return `${url}, process ${pid}, since ${new Date(since).toISOString()}`;
   } catch {
-    return 'its address is not known yet';
+    return UNKNOWN_PLACE;
   }
 }
 
@@ -109,24 +115,14 @@ function fail(error: unknown): never {
   process.exit(1);
 }
 
-const UNREACHABLE = ['ECONNREFUSED', 'ENOENT', 'ENOTFOUND', 'EAI_AGAIN', 'ETIMEDOUT', 'EHOSTUNREACH', 'ECONNRESET'];
-/** SQLSTATE: wrong password, wrong authorization, no such database, missing privilege. */
-const NO_ACCESS = ['28P01', '28000', '3D000', '42501'];
-
-/** A fault that the operator can mend, in a sentence. Any other fault with its stack. */
-function faultText(error: unknown): string {
-  const { code = '', message, stack, syscall, path } = error as NodeJS.ErrnoException;
-  if (NO_ACCESS.includes(code)) return `the database refuses access: ${message}; check DATABASE_URL`;
-  if ((UNREACHABLE.includes(code) && syscall !== 'open') || message?.startsWith('timeout exceeded'))
-    return `the database does not answer: ${message || code}; check DATABASE_URL`;
-  // A file or a directory: in practice the data directory, or something in it.
-  if (code === 'EACCES' && path !== undefined)
-    return `${path} cannot be read or written: ${message}; check the owner of PINWARD_DATA_DIR`;
-  if (syscall === 'listen') return `cannot listen: ${message}; set HOST and PORT`;
-  if (error instanceof OperatorError) return message;
-  return stack ?? message ?? String(error);
+/** A reader of our output that ends early, as `head` does, has what it wanted. */
+function endWithReader(error: NodeJS.ErrnoException): void {
+  if (error.code === 'EPIPE') process.exit(0);
+  fail(error);
 }
 
+process.stdout.on('error', endWithReader);
+process.on('uncaughtException', fail);
 try {
   await operatorProgram(serve).parseAsync();
 } catch (error) {

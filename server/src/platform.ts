@@ -1,6 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Config } from './config.ts';
 import { completeKeyFile } from './custody/change-key-file.ts';
@@ -9,6 +7,7 @@ import { openEmbedded } from './db/embedded.ts';
 import { migrate, requireSchema } from './db/migrate.ts';
 import type { Queryable } from './db/queryable.ts';
 import { requireSessions } from './db/require-sessions.ts';
+import { isMissing, readText } from './files.ts';
 import { followKeyFile } from './keys/follow-key-file.ts';
 import type { KekSource } from './keys/kek.ts';
 import { KeyFileError } from './keys/key-file.ts';
@@ -123,14 +122,14 @@ async function openKeys(config: Config, source: KekSource, db: Database): Promis
     throw new InstallationError(
       `this database was made in ${installation.mode} mode and cannot be used in ${mode} mode`,
     );
-  if (installation !== undefined && !existsSync(keyFile))
+  if (installation !== undefined && isMissing(keyFile))
     throw new InstallationError(
       `the key file ${keyFile} is gone, and the database was made with it ` +
         `(id ${installation.keyFileId}): bring it back`,
     );
   if (mode === 'sandbox') {
     const known = { cvv: Buffer.from(SANDBOX_CVK, 'hex') };
-    if (!existsSync(keyFile)) await unlessExists(createKeyFile(keyFile, source, new Date(), known));
+    if (isMissing(keyFile)) await unlessExists(createKeyFile(keyFile, source, new Date(), known));
     await completeKeyFile({ db, keyFile, source, now: Date.now });
   }
   const keys = keysOf(await openKeyFile(keyFile, source), Date.now);
@@ -172,8 +171,8 @@ async function insertInstallation(db: Queryable, { mode, keyFileId }: Installati
  */
 async function sandboxKek(dataDir: string): Promise<KekSource> {
   const path = join(dataDir, 'kek');
-  if (!existsSync(path)) await unlessExists(writeNewFile(path, `${randomBytes(32).toString('hex')}\n`));
-  const hex = (await readFile(path, 'utf8')).trim();
+  if (isMissing(path)) await unlessExists(writeNewFile(path, `${randomBytes(32).toString('hex')}\n`));
+  const hex = readText(path, 4_096).trim();
   if (!/^[0-9a-f]{64}$/.test(hex)) throw new KeyFileError(`${path} does not hold 64 hex digits`);
   return { kind: 'key', key: new Secret(Buffer.from(hex, 'hex')) };
 }

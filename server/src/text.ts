@@ -1,5 +1,4 @@
 import { isUtf8 } from 'node:buffer';
-import { readFile } from 'node:fs/promises';
 import { OperatorError } from './operator-error.ts';
 
 /*
@@ -18,13 +17,6 @@ export function withoutMark(text: string): string {
 /** Decodes UTF-8 and skips a byte order mark. Undefined if the bytes are not UTF-8. */
 export function decodeUtf8(bytes: Buffer): string | undefined {
   return isUtf8(bytes) ? withoutMark(bytes.toString('utf8')) : undefined;
-}
-
-/** Reads a file of the operator. Throws an OperatorError if it is not UTF-8. */
-export async function readTextFile(path: string): Promise<string> {
-  const text = decodeUtf8(await readFile(path));
-  if (text === undefined) throw new OperatorError(`${path} is not text in UTF-8: save it in that encoding`);
-  return text;
 }
 
 /** JSON text is valid UTF-8 by now, so an unpaired surrogate can come only from an escape: `\ud800` to `\udfff`. */

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
+import { readText } from '../src/files.ts';
 import { createIssuer } from '../src/issuers/create-issuer.ts';
 import { readKeyFile } from '../src/keys/key-file.ts';
 import { createMerchant } from '../src/merchants/create-merchant.ts';
@@ -11,7 +12,6 @@ import { updateMerchant } from '../src/merchants/update-merchant.ts';
 import { createBin } from '../src/products/create-bin.ts';
 import { createPackage } from '../src/products/create-package.ts';
 import { ISSUER, sandboxPan } from '../src/sandbox/world.ts';
-import { readTextFile } from '../src/text.ts';
 import {
   API_KEY,
   BIN_NO,
@@ -336,10 +336,10 @@ describe("the operator's texts", () => {
     const path = join(scratch, 'sheet.json');
     for (const bytes of [Buffer.from('{"a":"caf\xe9"}', 'latin1'), Buffer.from('\ufeff{}', 'utf16le')]) {
       writeFileSync(path, bytes);
-      await assert.rejects(readTextFile(path), { name: 'OperatorError', message: /is not text in UTF-8/ });
+      assert.throws(() => readText(path, 1_024), { name: 'UnfitFileError', message: /is not text in UTF-8/ });
     }
     writeFileSync(path, '\ufeff{"a":"é"}\r\n');
-    assert.deepEqual(JSON.parse(await readTextFile(path)), { a: 'é' });
+    assert.deepEqual(JSON.parse(readText(path, 1_024)), { a: 'é' });
   });
 
   test('in a package sheet have no unpaired surrogate and no NUL', async () => {
@@ -357,7 +357,7 @@ describe("the operator's texts", () => {
 
   test('a key file may begin with a byte order mark', async () => {
     const path = join(scratch, 'keys.json');
-    writeFileSync(path, `\ufeff${await readTextFile(process.env.TEST_KEY_FILE as string)}`);
+    writeFileSync(path, `\ufeff${readText(process.env.TEST_KEY_FILE as string, 1_000_000)}`);
     const withMark = await readKeyFile(path);
     assert.deepEqual(withMark, await readKeyFile(process.env.TEST_KEY_FILE as string));
   });

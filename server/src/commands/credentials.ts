@@ -1,4 +1,3 @@
-import { buffer as readAll } from 'node:stream/consumers';
 import { PIN_ENVELOPES, type PinEnvelope } from '@pinward/contract/pin-envelope';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { findSignedBy } from '../callbacks/store.ts';
@@ -7,11 +6,12 @@ import { createCredential } from '../merchants/create-credential.ts';
 import { disableCredential } from '../merchants/disable-credential.ts';
 import { setEnvelopes } from '../merchants/set-envelopes.ts';
 import { listCredentials } from '../merchants/store.ts';
-import { OperatorError } from '../operator-error.ts';
 import { Secret } from '../secret.ts';
-import { decodeUtf8 } from '../text.ts';
 import { readUtcTime } from '../utc-time.ts';
+import { readInput } from './input.ts';
 import { type OperatorPlatform, print, printTable, timeText, withPlatform } from './output.ts';
+
+const SECRET_LIMIT_BYTES = 4_096;
 
 export function addCredentialCommands(program: Command): void {
   const credential = program.command('credential').description("merchants' credentials");
@@ -85,9 +85,7 @@ async function create(platform: OperatorPlatform, options: CreateOptions): Promi
 }
 
 async function readSecret(): Promise<Secret<string>> {
-  const text = decodeUtf8(await readAll(process.stdin));
-  if (text === undefined) throw new OperatorError('the secret on standard input is not text in UTF-8');
-  return new Secret(text.trim());
+  return new Secret((await readInput(SECRET_LIMIT_BYTES)).trim());
 }
 
 async function list({ db }: OperatorPlatform, merchantNo: string | undefined): Promise<void> {

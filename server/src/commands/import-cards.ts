@@ -1,5 +1,3 @@
-import { createReadStream } from 'node:fs';
-import { createInterface } from 'node:readline';
 import { errorText } from '@pinward/contract/errors';
 import type { Static } from 'typebox';
 import Value from 'typebox/value';
@@ -12,10 +10,13 @@ import { findIssuerScope } from '../issuers/store.ts';
 import { findMerchantId } from '../merchants/store.ts';
 import { OperatorError } from '../operator-error.ts';
 import { decodeUtf8, findIllFormed } from '../text.ts';
+import { type Line, openInput, readLines } from './input.ts';
 import { type OperatorPlatform, print } from './output.ts';
 
 /** Lines that are imported at the same time. Their commits share the disk's syncs. */
 const CONCURRENCY = 8;
+/** A card takes less than 1 kB. A file without newlines must not fill the memory. */
+const LINE_LIMIT_BYTES = 64 * 1024;
 const REPORT_EVERY_MS = 2_000;
 /** Tables are analyzed after this many lines, and then after four times as many each time. */
 const FIRST_ANALYZE_LINE = 500;
@@ -40,30 +41,23 @@ export async function importCards(platform: OperatorPlatform, file: string, issu
   const importLine = createLineImport(platform, issuer, counts);
   const report = createReport(counts);
 
-  let lineNumber = 0;
   let analyzeLine = FIRST_ANALYZE_LINE;
   let fault: unknown;
   const running = new Set<Promise<void>>();
-  const input = file === '-' ? process.stdin : createReadStream(file);
-  // A byte a character: so a line ends at its line break alone, and its bytes can be judged.
-  input.setEncoding('latin1');
-  for await (const bytes of createInterface({ input, crlfDelay: Infinity })) {
+  for await (const line of readLines(await openInput(file), LINE_LIMIT_BYTES)) {
     if (fault !== undefined) break;
-    lineNumber++;
-    if (lineNumber === analyzeLine) {
+    if (line.number === analyzeLine) {
       await analyzeCards(db);
       analyzeLine *= 4;
     }
-    const line = decodeUtf8(Buffer.from(bytes, 'latin1'));
-    if (line?.trim() === '') continue;
-    const task = importLine(line, lineNumber)
+    const task = importLine(line)
       .catch((error: unknown) => {
         fault ??= error;
       })
       .finally(() => running.delete(task));
     running.add(task);
     if (running.size >= CONCURRENCY) await Promise.race(running);
-    report(lineNumber);
+    report(line.number);
   }
   await Promise.all(running);
   if (fault !== undefined) throw fault;
@@ -79,7 +73,7 @@ function createLineImport(
   { db, keys, now }: OperatorPlatform,
   { issuerId, merchantIds }: IssuerScope,
   counts: Counts,
-): (line: string | undefined, lineNumber: number) => Promise<void> {
+): (line: Line) => Promise<void> {
   const merchants = new Map<string, number | undefined>();
   const merchantIdOf = async (merchantNo: string): Promise<number> => {
     if (!merchants.has(merchantNo)) merchants.set(merchantNo, await findMerchantId(db, merchantNo));
@@ -89,9 +83,10 @@ function createLineImport(
     return merchantId;
   };
 
-  return async (line, lineNumber) => {
+  return async ({ number, bytes }) => {
+    if (bytes !== undefined && isBlank(bytes)) return;
     try {
-      const body = readLine(line);
+      const body = readLine(bytes);
       const owner = { issuerId, merchantId: await merchantIdOf(body.merchant_no) };
       const { added } = await importCard({ db, keys, clock: now }, owner, importedCardOf(body), 'operator');
       counts[added ? 'added' : 'existing']++;
@@ -99,23 +94,30 @@ function createLineImport(
       if (!(error instanceof BadLine || error instanceof ApiError)) throw error;
       counts.refused++;
       const text = error instanceof BadLine ? error.message : errorText(error.error, 'en_US', error.detail);
-      print(`line ${lineNumber}: ${text}`);
+      print(`line ${number}: ${text}`);
     }
   };
 }
 
 class BadLine extends Error {}
 
-/** Lines hold PANs: a fault names the member and never repeats its value. An undefined line is not UTF-8. */
-function readLine(line: string | undefined): Static<typeof ImportedCardBody> {
-  if (line === undefined) throw new BadLine('it is not text in UTF-8');
+/** Whether a line is empty, or has blanks, carriage returns or a byte order mark alone. */
+function isBlank(bytes: Buffer): boolean {
+  return bytes.length < 100 && bytes.toString('utf8').trim() === '';
+}
+
+/** Lines hold PANs: a fault names the member and never repeats its value. */
+function readLine(bytes: Buffer | undefined): Static<typeof ImportedCardBody> {
+  if (bytes === undefined) throw new BadLine(`it is longer than ${LINE_LIMIT_BYTES / 1024} kB`);
+  const text = decodeUtf8(bytes);
+  if (text === undefined) throw new BadLine('it is not text in UTF-8');
   let body: unknown;
   try {
-    body = JSON.parse(line);
+    body = JSON.parse(text);
   } catch {
     throw new BadLine('it is not JSON');
   }
-  const illFormed = findIllFormed(line, body);
+  const illFormed = findIllFormed(text, body);
   if (illFormed !== undefined) throw new BadLine(`${illFormed || 'it'} invalid parameter`);
   if (Value.Check(ImportedCardBody, body)) return body;
   const [fault] = Value.Errors(ImportedCardBody, body);

@@ -1,14 +1,14 @@
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { text as readAll } from 'node:stream/consumers';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { KEY_BYTES, type KeyAlgorithm } from '../crypto/key-check-value.ts';
 import { exportComponents } from '../custody/export-components.ts';
 import { type ComponentTarget, discardComponents, importComponent } from '../custody/import-component.ts';
+import { makeDirectory } from '../files.ts';
 import type { ExpiryOrder } from '../keys/key-file.ts';
 import { writeNewFile } from '../keys/write-file.ts';
 import { OperatorError } from '../operator-error.ts';
 import { Secret } from '../secret.ts';
+import { readInput } from './input.ts';
 import { activeInOption, expiryOrderOption, placeOf, requirePurpose } from './key-options.ts';
 import { type OperatorPlatform, print, withPlatform } from './output.ts';
 
@@ -18,6 +18,9 @@ import { type OperatorPlatform, print, withPlatform } from './output.ts';
 
 /** Algorithms that a key of an issuer may have. */
 const ISSUER_KEY_ALGORITHMS = Object.keys(KEY_BYTES).filter((name) => !name.startsWith('HMAC'));
+
+/** A share has at most 64 hex digits, and blanks between them. */
+const SHARE_LIMIT_BYTES = 4_096;
 
 export function addComponentCommands(keys: Command): void {
   keys
@@ -70,7 +73,7 @@ async function exportToFiles(platform: OperatorPlatform, given: string, options:
   const { out, keyVersion, shares } = options;
   const place = placeOf(platform);
   const { key, components } = await exportComponents(place, purpose, { version: keyVersion, count: shares });
-  mkdirSync(out, { recursive: true, mode: 0o700 });
+  makeDirectory(out, 0o700);
   print(`${purpose} version ${key.version}, ${key.algorithm}, KCV ${key.kcv}`);
   for (const { number, hex, kcv } of components) {
     const path = join(out, `${purpose}-${key.version}-share-${number}-of-${shares}`);
@@ -94,7 +97,7 @@ interface ImportOptions {
 
 async function importFromInput(platform: OperatorPlatform, purpose: string, options: ImportOptions): Promise<void> {
   const { share, of: shares } = options;
-  const hex = new Secret((await readAll(process.stdin)).replaceAll(/\s/g, ''));
+  const hex = new Secret((await readInput(SHARE_LIMIT_BYTES)).replaceAll(/\s/g, ''));
   const target = targetOf(purpose, options);
   const place = { ...placeOf(platform), keys: platform.keys };
   const component = { target, number: share, count: shares, hex, kcv: options.kcv };

@@ -1,11 +1,13 @@
 import { CARD_TYPES, type CardType } from '@pinward/contract/vocabulary';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { readText } from '../files.ts';
 import { createBin } from '../products/create-bin.ts';
 import { createPackage } from '../products/create-package.ts';
 import { setProductOffered } from '../products/set-offered.ts';
 import { listAllBins, listAllPackages } from '../products/store.ts';
-import { readTextFile } from '../text.ts';
 import { type OperatorPlatform, print, printTable, withPlatform } from './output.ts';
+
+const SHEET_LIMIT_BYTES = 1024 * 1024;
 
 export function addProductCommands(program: Command): void {
   const bin = program.command('bin').description('BINs, under which AUTHORIZATION merchants apply for cards');
@@ -40,7 +42,7 @@ export function addProductCommands(program: Command): void {
         'and the two names',
     )
     .action((file: string) =>
-      withPlatform(async (platform) => print(await createPackage(platform, await readTextFile(file)))),
+      withPlatform(async (platform) => print(await createPackage(platform, readText(file, SHEET_LIMIT_BYTES)))),
     );
   cardPackage
     .command('list')

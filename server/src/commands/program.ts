@@ -22,7 +22,7 @@ export function operatorProgram(serve: () => Promise<void>): Command {
   const program = new Command('pinward-server')
     .description('Pinward, a card-issuing open platform')
     .version(version)
-    .showHelpAfterError()
+    .configureOutput({ outputError: (text, write) => write(`pinward-server: ${usageFault(text)}\n`) })
     .hook('preAction', () => requireUtf8Arguments(process.argv));
   program.command('serve').description('run the platform').action(serve);
   program
@@ -45,6 +45,14 @@ export function operatorProgram(serve: () => Promise<void>): Command {
     .description('make the sandbox world new: all changes are lost')
     .action(() => withPlatform(reset));
   return program;
+}
+
+/** Commander's words, in one line and without its `error:`. */
+function usageFault(text: string): string {
+  return `${text
+    .trim()
+    .replace(/^error: /, '')
+    .replaceAll(/\s+/g, ' ')}; --help shows what there is`;
 }
 
 async function migrateDatabase(): Promise<void> {

@@ -2,7 +2,6 @@ import { spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import {
   chmodSync,
-  chownSync,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -15,8 +14,18 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { canEnter, EmbeddedError, NATIVE_ENV, nativeFolder, type RunAs, SHARED_ROOT } from './native.ts';
+import { join } from 'node:path';
+import {
+  canEnter,
+  EmbeddedError,
+  giveTo,
+  makeSharedRoot,
+  NATIVE_ENV,
+  nativeFolder,
+  programFault,
+  type RunAs,
+  SHARED_ROOT,
+} from './native.ts';
 
 /** The files of an embedded server. */
 export interface Cluster {
@@ -50,6 +59,7 @@ export function prepareCluster(dataDir: string, user: RunAs | undefined): Cluste
     );
   const root = realpathSync(entry);
   requireOwner(root, user);
+  requireWhole(root);
   const password = readFileSync(join(root, 'password'), 'utf8').trim();
   const socketDirectory = prepareSocketDirectory(root, user);
   const host = encodeURIComponent(socketDirectory);
@@ -62,10 +72,16 @@ export function prepareCluster(dataDir: string, user: RunAs | undefined): Cluste
  */
 function makeCluster(dataDir: string, entry: string, user: RunAs | undefined): void {
   const linked = user !== undefined && !canEnter(dataDir, user);
+  if (linked) makeSharedRoot();
   const root = linked ? join(SHARED_ROOT, randomBytes(8).toString('hex')) : entry;
-  mkdirSync(dirname(root), { recursive: true, mode: 0o755 });
   const draft = `${root}.new-${process.pid}`;
-  initialise(draft, nativeFolder(user, dataDir), user);
+  rmSync(draft, { recursive: true, force: true });
+  try {
+    initialise(draft, nativeFolder(user, dataDir), user);
+  } catch (error) {
+    rmSync(draft, { recursive: true, force: true }); // a failed start leaves nothing behind
+    throw error;
+  }
   try {
     renameSync(draft, root);
     if (linked) symlinkSync(root, entry);
@@ -76,12 +92,11 @@ function makeCluster(dataDir: string, entry: string, user: RunAs | undefined): v
 }
 
 function initialise(draft: string, native: string, user: RunAs | undefined): void {
-  rmSync(draft, { recursive: true, force: true });
   mkdirSync(draft, { mode: 0o700 });
   const passwordFile = join(draft, 'password');
   writeFileSync(passwordFile, `${randomBytes(24).toString('hex')}\n`, { mode: 0o600 });
-  if (user !== undefined) for (const path of [draft, passwordFile]) chownSync(path, user.uid, user.gid);
-  const { status, error, stderr } = spawnSync(
+  if (user !== undefined) giveTo(user, draft, passwordFile);
+  const made = spawnSync(
     join(native, 'bin', 'initdb'),
     [
       '-D',
@@ -96,10 +111,8 @@ function initialise(draft: string, native: string, user: RunAs | undefined): voi
     ],
     { ...user, cwd: '/', env: NATIVE_ENV, encoding: 'utf8' },
   );
-  if (status !== 0) {
-    rmSync(draft, { recursive: true, force: true });
-    throw new EmbeddedError(`the embedded database cannot be made: ${error?.message ?? stderr.trim()}`);
-  }
+  if (made.status !== 0)
+    throw new EmbeddedError(`the embedded database cannot be made: ${programFault('initdb', made)}`);
 }
 
 /**
@@ -116,6 +129,16 @@ function requireOwner(root: string, user: RunAs | undefined): void {
     );
 }
 
+/** A cluster appears whole or not at all, so one that lacks something was damaged later. */
+function requireWhole(root: string): void {
+  for (const name of ['password', 'data/PG_VERSION'])
+    if (!existsSync(join(root, name)))
+      throw new EmbeddedError(
+        `the database in ${root} is damaged, ${name} is missing: bring it back from a copy, ` +
+          `or remove ${root} to start with an empty database`,
+      );
+}
+
 /**
  * Makes the directory of the socket, inside the cluster if possible. It is a directory of ours in
  * /tmp if the path is too long, or holds a comma or a quotation mark: PostgreSQL takes a list of
@@ -129,7 +152,7 @@ function prepareSocketDirectory(root: string, user: RunAs | undefined): string {
   const directory = fits ? inside : join('/tmp', `pinward-${hash}`);
   try {
     mkdirSync(directory, { mode: 0o700 });
-    if (user !== undefined) chownSync(directory, user.uid, user.gid);
+    if (user !== undefined) giveTo(user, directory);
     chmodSync(directory, 0o700);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import type { Cluster } from './embedded-cluster.ts';
-import { EmbeddedError, NATIVE_ENV, type RunAs } from './native.ts';
+import { EmbeddedError, giveTo, NATIVE_ENV, type RunAs } from './native.ts';
 
 /** How the server of a cluster is started. */
 export interface Launch {
@@ -19,6 +19,7 @@ export interface Launch {
 const CONNECT_TIMEOUT_MS = 5_000;
 const STOP_DEADLINE_MS = 30_000;
 const FAILED_STARTS_LIMIT = 40;
+const LAST_LINES = 20;
 const LOG_BYTES_LIMIT = 8 * 1024 * 1024;
 
 const SETTINGS = {
@@ -73,7 +74,7 @@ export async function connectOrStart(
       await client.end().catch(() => {});
       if (!isTransient(error)) throw error;
       if (Date.now() > deadlineMs)
-        throw new EmbeddedError(`the embedded database does not answer:\n${logTail(cluster)}`);
+        throw new EmbeddedError(`the embedded database does not answer: ${lastWords(cluster)}`);
       const { code } = error as NodeJS.ErrnoException;
       if (child === undefined && (code === 'ENOENT' || code === 'ECONNREFUSED')) {
         const spawned = spawnServer(launch);
@@ -89,7 +90,7 @@ export async function connectOrStart(
         spawned.once('error', onEnd);
       }
       if (failures >= FAILED_STARTS_LIMIT)
-        throw new EmbeddedError(`the embedded database does not start:\n${logTail(cluster)}`);
+        throw new EmbeddedError(`the embedded database does not start: ${lastWords(cluster)}`);
       await sleep(failures === 0 ? 20 : 250);
     }
   }
@@ -99,6 +100,7 @@ function spawnServer({ cluster, native, user, settings }: Launch): ChildProcess 
   const logPath = join(cluster.root, 'log');
   if ((statSync(logPath, { throwIfNoEntry: false })?.size ?? 0) > LOG_BYTES_LIMIT) truncateSync(logPath);
   const log = openSync(logPath, 'a', 0o600);
+  if (user !== undefined) giveTo(user, logPath); // so that this user can start the server itself, later
   const flags = Object.entries({ ...SETTINGS, ...settings }).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
   const args = ['-D', join(cluster.root, 'data'), '-k', cluster.socketDirectory, ...flags];
   const child = spawn(join(native, 'bin', 'postgres'), args, {
@@ -176,10 +178,14 @@ function workingDirectoryOf(pid: string): string | undefined {
   }
 }
 
-function logTail(cluster: Cluster): string {
+/** Why the server did not start, as far as its log tells, and where the log is. */
+function lastWords(cluster: Cluster): string {
+  const path = join(cluster.root, 'log');
   try {
-    return readFileSync(join(cluster.root, 'log'), 'utf8').trimEnd().split('\n').slice(-8).join('\n');
+    const lines = readFileSync(path, 'utf8').trimEnd().split('\n').slice(-LAST_LINES);
+    const fault = lines.findLast((line) => /(FATAL|PANIC|ERROR):|error while loading/.test(line)) ?? lines.at(-1);
+    return `${fault?.trim() || 'it wrote no log'} (more in ${path})`;
   } catch {
-    return '(it wrote no log)';
+    return 'it wrote no log';
   }
 }

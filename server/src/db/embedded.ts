@@ -7,9 +7,10 @@
  * server holds `embeddedUsers` shared. Only a user that gets it exclusively may stop the server.
  * The platform that serves holds `embeddedServing`.
  */
-import { mkdirSync } from 'node:fs';
+import { chmodSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
+import { makeDirectory } from '../files.ts';
 import { OperatorError } from '../operator-error.ts';
 import { LOCKS } from './advisory-locks.ts';
 import { type Cluster, prepareCluster } from './embedded-cluster.ts';
@@ -65,7 +66,8 @@ const START_DEADLINE_MS = 60_000;
 export async function openEmbedded(dataDir: string, options: EmbeddedOptions = {}): Promise<EmbeddedServer> {
   const { serving = false, onEvent, settings = {} } = options;
   const user = await runAs();
-  mkdirSync(dataDir, { recursive: true, mode: user === undefined ? 0o700 : 0o711 });
+  // Made with its mode whatever the umask: as root, `nobody` must be able to pass.
+  if (makeDirectory(dataDir, 0o700) && user !== undefined) chmodSync(dataDir, 0o711);
   const cluster = prepareCluster(dataDir, user);
   const launch = { cluster, native: nativeFolder(user, dataDir), user, settings };
 

@@ -43,7 +43,7 @@ export async function migrate(db: Database): Promise<string[]> {
     );
     const applied = await listApplied(session);
     const faults = findFaults(migrations, applied).filter(({ kind }) => kind !== 'missing');
-    if (faults.length > 0) throw mismatch(faults.map(({ text }) => text));
+    if (faults.length > 0) throw mismatch(faults);
     const appliedVersions = new Set(applied.map(({ version }) => version));
     const missing = migrations.filter(({ version }) => !appliedVersions.has(version));
     for (const { version, name, sql, sha256 } of missing) {
@@ -70,12 +70,14 @@ export async function requireSchema(db: Queryable): Promise<void> {
     `select to_regclass('schema_migrations') is not null as "exists"`,
   );
   const faults = findFaults(readMigrations(), row?.exists ? await listApplied(db) : []);
-  if (faults.length > 0) throw mismatch([...faults.map(({ text }) => text), 'run: pinward-server migrate']);
+  if (faults.length > 0) throw mismatch(faults);
 }
 
-function mismatch(lines: string[]): SchemaError {
-  const list = lines.map((line) => `  - ${line}`).join('\n');
-  return new SchemaError(`the database's schema does not match this program:\n${list}`);
+function mismatch(faults: Fault[]): SchemaError {
+  const missing = faults.every(({ kind }) => kind === 'missing');
+  const toDo = missing ? 'run: pinward-server migrate' : 'use the version of the program that made it';
+  const texts = faults.map(({ text }) => text).join(', ');
+  return new SchemaError(`the database's schema does not match this program: ${texts}; ${toDo}`);
 }
 
 function listApplied(db: Queryable): Promise<AppliedMigration[]> {

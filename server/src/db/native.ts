@@ -1,8 +1,9 @@
-import { execFile, execFileSync, spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync } from 'node:fs';
+import { execFile, execFileSync, type SpawnSyncReturns, spawnSync } from 'node:child_process';
+import { chmodSync, chownSync, cpSync, existsSync, readFileSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
+import { makeDirectory } from '../files.ts';
 import { OperatorError } from '../operator-error.ts';
 
 /** A user and group under which PostgreSQL runs. */
@@ -21,6 +22,15 @@ export class EmbeddedError extends OperatorError {
  * checkout or the data directory.
  */
 export const SHARED_ROOT = '/var/lib/pinward';
+
+/**
+ * Makes that directory, or opens one that an earlier start with a narrow umask left closed. The
+ * directories above it are the system's own.
+ */
+export function makeSharedRoot(): void {
+  makeDirectory(SHARED_ROOT, 0o755);
+  chmodSync(SHARED_ROOT, 0o755);
+}
 
 /** The environment of PostgreSQL's programs. */
 export const NATIVE_ENV = { PATH: '/usr/local/bin:/usr/bin:/bin', LC_ALL: 'C', TZ: 'UTC' };
@@ -62,9 +72,10 @@ export function nativeFolder(user: RunAs | undefined, copyTo: string): string {
   const reachable = user === undefined || canEnter(join(folder, 'bin'), user);
   if (reachable && addLinks(folder)) return folder;
   const copy = join(user === undefined ? copyTo : SHARED_ROOT, `postgresql-${version}`);
+  if (user !== undefined) makeSharedRoot();
   if (!existsSync(copy)) {
     const draft = `${copy}.${process.pid}`;
-    mkdirSync(dirname(copy), { recursive: true, mode: 0o755 });
+    if (user === undefined) makeDirectory(copyTo);
     cpSync(folder, draft, { recursive: true, verbatimSymlinks: true });
     if (user !== undefined) execFileSync('chmod', ['-R', 'a+rX', draft]);
     if (!addLinks(draft)) throw new EmbeddedError(`the links of PostgreSQL's libraries cannot be made in ${draft}`);
@@ -76,6 +87,45 @@ export function nativeFolder(user: RunAs | undefined, copyTo: string): string {
     }
   }
   return copy;
+}
+
+const INSTEAD = 'or set DATABASE_URL to a PostgreSQL server';
+
+const NO_OTHER_USER =
+  'PostgreSQL does not run as root, and root may not use the user "nobody" here (a container without the ' +
+  `capabilities CHOWN, SETUID and SETGID): start as an ordinary user, ${INSTEAD}`;
+
+/** Gives files to the user that PostgreSQL runs as. */
+export function giveTo({ uid, gid }: RunAs, ...paths: string[]): void {
+  try {
+    for (const path of paths) chownSync(path, uid, gid);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw code === 'EPERM' || code === 'EINVAL' ? new EmbeddedError(NO_OTHER_USER) : error;
+  }
+}
+
+/** Why one of PostgreSQL's programs did not work, in one line with what to do. */
+export function programFault(program: string, { error, signal, stderr }: Partial<SpawnSyncReturns<string>>): string {
+  const code = (error as NodeJS.ErrnoException | undefined)?.code;
+  // The file is there, so what is missing is the loader that it names.
+  if (code === 'ENOENT')
+    return `this system has no glibc, which ${program} needs (Alpine has musl): use a system with glibc, ${INSTEAD}`;
+  if (code === 'ENOEXEC' || code === 'EBADARCH' || code === 'UNKNOWN')
+    return `${program} is for another kind of processor: install the packages on this machine, ${INSTEAD}`;
+  if (code === 'EACCES') return `${program} may not be run here: look for noexec among the mount options, ${INSTEAD}`;
+  if (signal === 'SIGILL') return `the processor lacks instructions that ${program} needs: use another one, ${INSTEAD}`;
+  const told = (stderr ?? '')
+    .trim()
+    .split('\n')
+    .map((line) => line.trim());
+  if (told.some((line) => line.includes('could not look up effective user ID')))
+    return (
+      `user id ${process.geteuid?.()} has no entry in /etc/passwd, which ${program} needs: add one, ` +
+      `start as a user that has one, ${INSTEAD}`
+    );
+  const faults = told.filter((line) => /error|fatal|could not|cannot|no space/i.test(line));
+  return (faults.length > 0 ? faults : told).join('; ') || error?.message || `${program} was ended by ${signal}`;
 }
 
 function packagedFolder(): { folder: string; version: string } {

@@ -1,7 +1,6 @@
-import { readFile } from 'node:fs/promises';
 import type { KeyAlgorithm, PairAlgorithm } from '../crypto/key-check-value.ts';
+import { readText } from '../files.ts';
 import { OperatorError } from '../operator-error.ts';
-import { withoutMark } from '../text.ts';
 import { replaceFile, writeNewFile } from './write-file.ts';
 
 /** What each key is for. A key serves one purpose only. */
@@ -14,6 +13,9 @@ export const PURPOSES = {
   'audit-head': 'Ed25519',
   jwe: 'P-256',
 } as const satisfies Record<string, KeyAlgorithm | PairAlgorithm>;
+
+/** A key file of a thousand versions takes a tenth of it. */
+const FILE_LIMIT_BYTES = 4 * 1024 * 1024;
 
 export type Purpose = keyof typeof PURPOSES;
 
@@ -107,23 +109,19 @@ export function keyIdentity(fileId: string, purpose: Purpose | 'kek', version: n
 
 /** Reads the file and checks its form. Opens no key. */
 export async function readKeyFile(path: string): Promise<StoredKeyFile> {
-  const stored = await parse(path);
+  const stored = parse(path);
   // Files from before key rotation have no `active_from`.
-  if (Array.isArray(stored?.keys)) for (const key of stored.keys) key.active_from ??= key.created_at;
-  const isWhole =
-    stored?.format === 'pinward-keys-1' &&
-    typeof stored.id === 'string' &&
-    typeof stored.kek?.kcv === 'string' &&
-    Array.isArray(stored.keys) &&
-    stored.keys.every(isStoredKey) &&
-    (stored.kek.scrypt === undefined || isScrypt(stored.kek.scrypt));
-  if (!isWhole) throw new KeyFileError(`${path} is not a key file of this version of the platform`);
+  if (Array.isArray(stored?.keys)) for (const key of stored.keys) if (key) key.active_from ??= key.created_at;
+  if (!isWhole(stored)) throw new KeyFileError(`${path} is not a key file of this version of the platform`);
+  const names = stored.keys.map(({ purpose, version }) => `${purpose} version ${version}`);
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice !== undefined) throw new KeyFileError(`the key file ${path} has ${twice} twice: restore its last copy`);
   return stored;
 }
 
-async function parse(path: string): Promise<StoredKeyFile> {
+function parse(path: string): StoredKeyFile {
   try {
-    return JSON.parse(withoutMark(await readFile(path, 'utf8'))) as StoredKeyFile;
+    return JSON.parse(readText(path, FILE_LIMIT_BYTES)) as StoredKeyFile;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT')
       throw new KeyFileError(`there is no key file at ${path}; make one with: pinward-server keys init`);
@@ -132,14 +130,53 @@ async function parse(path: string): Promise<StoredKeyFile> {
   }
 }
 
-/** A key is wrapped, in the HSM or destroyed: exactly one of the three. */
-function isStoredKey(key: StoredKey): boolean {
-  const places = [key?.wrapped, key?.hsm_label, key?.destroyed_at].filter((place) => place !== undefined);
+/** Whether every member that the platform uses is there and of its type. */
+function isWhole(stored: StoredKeyFile): boolean {
   return (
-    key.purpose in PURPOSES &&
-    Number.isInteger(key.version) &&
-    places.length === 1 &&
-    !Number.isNaN(Date.parse(key.active_from))
+    stored?.format === 'pinward-keys-1' &&
+    isText(stored.id) &&
+    isRecord(stored.kek) &&
+    (stored.kek.hsm_label === undefined || isText(stored.kek.hsm_label)) &&
+    (stored.kek.scrypt === undefined || isScrypt(stored.kek.scrypt)) &&
+    (stored.retired_keks === undefined || isListOf(stored.retired_keks, isPlaced)) &&
+    isListOf(stored.keys, isStoredKey)
+  );
+}
+
+function isListOf<T>(list: T[], isOne: (one: T) => boolean): boolean {
+  return Array.isArray(list) && list.every(isOne);
+}
+
+function isText(value: unknown): boolean {
+  return typeof value === 'string' && value !== '';
+}
+
+function isTime(value: unknown): boolean {
+  return typeof value === 'string' && !Number.isNaN(Date.parse(value));
+}
+
+function isRecord(key: Pick<KeyRecord, 'version' | 'kcv'> | null): boolean {
+  // A wrapped value names its key's version in two bytes.
+  return (
+    Number.isInteger(key?.version) && Number(key?.version) >= 1 && Number(key?.version) < 65_536 && isText(key?.kcv)
+  );
+}
+
+/** A key is wrapped, in the HSM or destroyed: exactly one of the three. */
+function isPlaced(key: KeyRecord & { destroyed_at?: string }): boolean {
+  if (!isRecord(key) || !isTime(key.created_at)) return false;
+  const places = [key.wrapped, key.hsm_label, key.destroyed_at].filter((place) => place !== undefined);
+  return places.length === 1 && isText(places[0]);
+}
+
+function isStoredKey(key: StoredKey): boolean {
+  return (
+    isPlaced(key) &&
+    Object.hasOwn(PURPOSES, key.purpose) &&
+    key.algorithm === PURPOSES[key.purpose] &&
+    isTime(key.active_from) &&
+    (key.destroyed_at === undefined || isTime(key.destroyed_at)) &&
+    (key.expiry_order === undefined || ['YYMM', 'MMYY'].includes(key.expiry_order))
   );
 }
 
@@ -147,7 +184,8 @@ function isStoredKey(key: StoredKey): boolean {
  * The cost is bounded. Below 2^15 guessing is cheap; above 2^20 opening the file takes too
  * much of the machine.
  */
-function isScrypt({ salt, cost }: { salt: unknown; cost: unknown }): boolean {
+function isScrypt(scrypt: Scrypt | null): boolean {
+  const { salt, cost } = scrypt ?? {};
   return typeof salt === 'string' && [15, 16, 17, 18, 19, 20].some((log) => cost === 2 ** log);
 }
 
