@@ -30,6 +30,7 @@ const ROWS = [
     'log.ts',
     'run-every.ts',
     'order-number.ts',
+    'clock-window.ts',
     'random-text.ts',
     'secret-file.ts',
     'setting-names.ts',

@@ -1,8 +1,9 @@
 import { deleteExpiredKeys } from './api/merchant/idempotency-store.ts';
 import { signAuditHeads } from './audit/sign-heads.ts';
 import { lastSigning } from './audit/store.ts';
-import { deleteDelivered } from './callbacks/store.ts';
+import { deleteDelivered, releaseFarLeases } from './callbacks/store.ts';
 import { deleteExpiredClientTokens } from './cards/client-token-store.ts';
+import { windowLeftMs } from './clock-window.ts';
 import { deleteExpiredJtis, deleteUnneededHistory } from './pins/store.ts';
 import { runEvery } from './run-every.ts';
 import type { Services } from './services.ts';
@@ -26,8 +27,9 @@ export function keepHouse({ db, keys, clock, log }: Services): { stop(): Promise
       await deleteExpiredKeys(db, clock());
       await deleteUnneededHistory(db);
       await deleteDelivered(db, clock() - DELIVERED_KEPT_MS);
+      await releaseFarLeases(db, clock());
       const last = await lastSigning(db);
-      if (last !== undefined && clock() - last.atMs < SIGN_EVERY_MS) return;
+      if (last !== undefined && windowLeftMs(last.atMs, SIGN_EVERY_MS, clock()) > 0) return;
       const chains = await signAuditHeads(db, keys, clock);
       if (chains > 0) log.info({ chains }, 'audit heads signed');
     } catch (err) {

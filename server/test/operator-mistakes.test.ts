@@ -632,7 +632,7 @@ const COMMANDS: Mistake[] = [
   {
     what: 'the package sheet is missing',
     args: ['package', 'create', '/nowhere.json'],
-    told: /\/nowhere\.json cannot be used: there is no such file/,
+    told: /\/nowhere\.json cannot be read: there is no such file$/,
   },
   { what: 'the package sheet is a directory', args: ['package', 'create', '/etc'], told: /\/etc is a directory/ },
   {

@@ -1,5 +1,7 @@
 const FIRST_DELAY_MS = 1_000;
 const DELAY_LIMIT_MS = 3_600_000;
+/** More than fit into 24 hours: twelve in the first hour, then at most two an hour. */
+const ATTEMPTS_LIMIT = 60;
 /**
  * An event that is not delivered within this time becomes a dead letter, so that those
  * behind it go on.
@@ -20,5 +22,7 @@ export function nextAttemptMs(
 ): number | undefined {
   const delay = Math.min(FIRST_DELAY_MS * 2 ** (attempts - 1), DELAY_LIMIT_MS);
   const at = Math.ceil(nowMs + (delay / 2) * (1 + chance));
+  // An event from a process whose clock was ahead has no 24 hours to go by.
+  if (attempts >= ATTEMPTS_LIMIT) return undefined;
   return at > createdAtMs + GIVE_UP_AFTER_MS ? undefined : at;
 }

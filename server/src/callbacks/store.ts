@@ -1,5 +1,5 @@
 import type { Batch } from '../db/batch.ts';
-import { deleteExpired } from '../db/delete-expired.ts';
+import { DELETE_LIMIT, deleteExpired, deleteInBatches } from '../db/delete-expired.ts';
 import type { Queryable } from '../db/queryable.ts';
 import { fromMs, toMs } from '../db/sql-time.ts';
 
@@ -214,6 +214,28 @@ export async function deadLetterOverdue(
     [merchantId, beforeMs, nowMs, fault],
   );
   return rows.length;
+}
+
+/** More than any retry's delay and any lease. */
+const WAIT_LIMIT_MS = 2 * 3_600_000;
+
+/**
+ * Makes events due that wait for longer than any event may: a process whose clock was ahead
+ * claimed or failed them. Returns how many.
+ */
+export function releaseFarLeases(db: Queryable, nowMs: number): Promise<number> {
+  return deleteInBatches(db, {
+    name: 'release-far-leases',
+    text: `
+      update callback_events set due_at = ${fromMs('$1')} where event_id = any(array(
+        select e.event_id from merchants m cross join lateral (
+          select event_id from callback_events
+           where merchant_id = m.merchant_id and due_at > ${fromMs(`($1::bigint + ${WAIT_LIMIT_MS})`)}
+           order by due_at limit ${DELETE_LIMIT} for update skip locked) e
+         limit ${DELETE_LIMIT}))
+      returning 1`,
+    values: [nowMs],
+  });
 }
 
 /** Deletes the events that were delivered before a time. Returns how many. */

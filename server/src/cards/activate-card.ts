@@ -3,6 +3,7 @@ import { judgeDigits } from '@pinward/contract/pin-rule';
 import { ApiError } from '../api-error.ts';
 import type { MerchantActor } from '../audit/actor.ts';
 import { auditCard } from '../audit/append.ts';
+import { windowLeftMs } from '../clock-window.ts';
 import { openEcb } from '../crypto/ecb-envelope.ts';
 import type { Keys } from '../keys/keys.ts';
 import type { Caller } from '../merchants/caller.ts';
@@ -40,10 +41,9 @@ export async function activateCard(
     const card = await lockMerchantCard(tx, caller, request);
     requirePhysical(card.cardType);
     if (card.status !== 'ToActivate') throw new ApiError('cardStatusUnfit');
-    const windowEnds = (card.activationFailedAtMs ?? 0) + FAILURE_WINDOW_MS;
-    const earlier = windowEnds > now ? card.activationFailures : 0;
-    if (earlier >= FAILURES_LIMIT)
-      throw new ApiError('tooFrequent', { retryAfterSeconds: Math.ceil((windowEnds - now) / 1000) });
+    const waitMs = windowLeftMs(card.activationFailedAtMs ?? 0, FAILURE_WINDOW_MS, now);
+    const earlier = waitMs > 0 ? card.activationFailures : 0;
+    if (earlier >= FAILURES_LIMIT) throw new ApiError('tooFrequent', { retryAfterSeconds: Math.ceil(waitMs / 1000) });
     if (!knowsCard(keys, caller, card, request)) {
       const failures = earlier + 1;
       // The window begins with the first failure.

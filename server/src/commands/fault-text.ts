@@ -3,7 +3,6 @@ import { OperatorError } from '../operator-error.ts';
 
 /** What the system's codes for files and directories mean. */
 const FILE_FAULTS: Record<string, string> = {
-  EACCES: 'this user may not read or write it; check owner and mode, also of the directories above it',
   EPERM: 'this user may not do that with it; check its owner',
   EROFS: 'the file system is read-only; use another directory (PINWARD_DATA_DIR, PINWARD_KEY_FILE)',
   ENOSPC: 'the disk is full',
@@ -44,6 +43,8 @@ function systemFault(error: unknown): string | undefined {
   const { code = '', message, syscall, path } = (error ?? {}) as NodeJS.ErrnoException;
   if (syscall === 'uv_cwd')
     return 'the directory that this was started in does not exist any more; start it in another one';
+  if (code === 'EACCES' && path !== undefined)
+    return `${path} cannot be read or written: ${message}; check the owner of PINWARD_DATA_DIR`;
   const words = FILE_FAULTS[code];
   if (words === undefined || syscall === 'connect') return undefined;
   return path === undefined ? `${words} (${message})` : `${path} cannot be used: ${words} (${code})`;
@@ -53,7 +54,5 @@ function systemFault(error: unknown): string | undefined {
 export function listenFault(error: unknown): OperatorError {
   const { code = '', message } = error as NodeJS.ErrnoException;
   const words = LISTEN_FAULTS[code];
-  return new OperatorError(
-    `cannot listen: ${words === undefined ? message : `${words} (${message})`}; set HOST and PORT`,
-  );
+  return new OperatorError(`cannot listen: ${words === undefined ? '' : `${words}: `}${message}; set HOST and PORT`);
 }

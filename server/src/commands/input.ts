@@ -1,6 +1,7 @@
 import { constants, fstatSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
+import { readText } from '../files.ts';
 import { OperatorError } from '../operator-error.ts';
 import { decodeUtf8 } from '../text.ts';
 
@@ -49,7 +50,7 @@ export async function openInput(path: string): Promise<Readable> {
     requireStream('standard input', fstatSync(process.stdin.fd));
     return process.stdin;
   }
-  const file = await open(path, constants.O_RDONLY);
+  const file = await open(path, constants.O_RDONLY).catch(fail(path));
   try {
     requireStream(path, await file.stat());
   } catch (error) {
@@ -57,6 +58,23 @@ export async function openInput(path: string): Promise<Readable> {
     throw error;
   }
   return file.createReadStream();
+}
+
+/** Reads a file that an argument names. Throws an OperatorError if it cannot be read, or is larger. */
+export function readArgumentFile(path: string, limitBytes: number): string {
+  try {
+    return readText(path, limitBytes);
+  } catch (error) {
+    return fail(path)(error);
+  }
+}
+
+function fail(path: string): (error: unknown) => never {
+  return (error) => {
+    if (error instanceof OperatorError) throw error;
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw new OperatorError(`${path} cannot be read: ${code === 'ENOENT' ? 'there is no such file' : message}`);
+  };
 }
 
 function requireStream(name: string, stats: ReturnType<typeof fstatSync>): void {

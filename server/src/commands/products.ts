@@ -1,10 +1,10 @@
 import { CARD_TYPES, type CardType } from '@pinward/contract/vocabulary';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { readText } from '../files.ts';
 import { createBin } from '../products/create-bin.ts';
 import { createPackage } from '../products/create-package.ts';
 import { setProductOffered } from '../products/set-offered.ts';
 import { listAllBins, listAllPackages } from '../products/store.ts';
+import { readArgumentFile } from './input.ts';
 import { type OperatorPlatform, print, printTable, withPlatform } from './output.ts';
 
 const SHEET_LIMIT_BYTES = 1024 * 1024;
@@ -42,7 +42,7 @@ export function addProductCommands(program: Command): void {
         'and the two names',
     )
     .action((file: string) =>
-      withPlatform(async (platform) => print(await createPackage(platform, readText(file, SHEET_LIMIT_BYTES)))),
+      withPlatform(async (platform) => print(await createPackage(platform, readArgumentFile(file, SHEET_LIMIT_BYTES)))),
     );
   cardPackage
     .command('list')

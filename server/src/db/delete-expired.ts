@@ -30,13 +30,17 @@ export interface Expiry {
   timeMs: number;
 }
 
-/** Deletes the expired rows of a table. Leaves rows that another transaction has locked. */
+/**
+ * Deletes the expired rows of a table. Leaves rows that another transaction has locked. Nothing
+ * expires before the database's clock says so: a process whose clock is ahead would forget a `jti`
+ * that can still be replayed.
+ */
 export function deleteExpired(db: Queryable, { table, column, is, timeMs }: Expiry): Promise<number> {
   return deleteInBatches(db, {
     name: `delete-expired-${table}`,
     text: `
       delete from ${table} where ctid = any(array(
-        select ctid from ${table} where ${column} ${is} ${fromMs('$1')}
+        select ctid from ${table} where ${column} ${is} least(${fromMs('$1')}, statement_timestamp())
          order by ${column} limit ${DELETE_LIMIT} for update skip locked))
       returning 1`,
     values: [timeMs],

@@ -166,14 +166,14 @@ function isRecord(key: Pick<KeyRecord, 'version' | 'kcv'> | null): boolean {
 function isPlaced(key: KeyRecord & { destroyed_at?: string }): boolean {
   if (!isRecord(key) || !isTime(key.created_at)) return false;
   const places = [key.wrapped, key.hsm_label, key.destroyed_at].filter((place) => place !== undefined);
-  return places.length === 1 && isText(places[0]);
+  return places.length === 1 && typeof places[0] === 'string';
 }
 
 function isStoredKey(key: StoredKey): boolean {
   return (
     isPlaced(key) &&
     Object.hasOwn(PURPOSES, key.purpose) &&
-    key.algorithm === PURPOSES[key.purpose] &&
+    Object.values(PURPOSES).includes(key.algorithm as (typeof PURPOSES)[Purpose]) &&
     isTime(key.active_from) &&
     (key.destroyed_at === undefined || isTime(key.destroyed_at)) &&
     (key.expiry_order === undefined || ['YYMM', 'MMYY'].includes(key.expiry_order))

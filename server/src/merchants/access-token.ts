@@ -1,4 +1,5 @@
 import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from 'node:crypto';
+import { CLOCK_SKEW_MS } from '../clock-window.ts';
 import { encodeFields } from '../crypto/encode.ts';
 import { randomBytesPooled } from '../crypto/random.ts';
 import type { MacKey } from '../keys/keys.ts';
@@ -18,6 +19,8 @@ const BODY_BYTES = 1 + 8 + 16;
 const TOKEN_BYTES = BODY_BYTES + 32;
 const TOKEN_LENGTH = Math.ceil((TOKEN_BYTES * 4) / 3);
 
+/** The largest ACCESS_TOKEN_LIFETIME_SECONDS. */
+const LIFETIME_LIMIT_MS = 2_592_000_000;
 /** Verified tokens that are cached for one credential. */
 const VERIFIED_LIMIT = 100;
 
@@ -58,14 +61,19 @@ export function createTokenIssuer(signing: MacKey, subject: TokenSubject): Token
     },
     verify(token, nowMs) {
       const known = verified.get(token);
-      if (known !== undefined) return known > nowMs;
+      if (known !== undefined) return isInTime(known, nowMs);
       const expiresAtMs = readExpiry(macKeys, token);
       if (expiresAtMs === undefined) return false;
       if (verified.size >= VERIFIED_LIMIT) verified.clear();
       verified.set(token, expiresAtMs);
-      return expiresAtMs > nowMs;
+      return isInTime(expiresAtMs, nowMs);
     },
   };
+}
+
+/** A token that lives longer than any may is from a process whose clock was ahead. */
+function isInTime(expiresAtMs: number, nowMs: number): boolean {
+  return expiresAtMs > nowMs && expiresAtMs <= nowMs + LIFETIME_LIMIT_MS + CLOCK_SKEW_MS;
 }
 
 /** The MAC keys by version. All are derived at once, because the apiSecret is not kept. */

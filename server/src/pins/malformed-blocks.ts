@@ -1,4 +1,5 @@
 import { ApiError } from '../api-error.ts';
+import { CLOCK_SKEW_MS, windowLeftMs } from '../clock-window.ts';
 import type { Batch } from '../db/batch.ts';
 import type { Queryable } from '../db/queryable.ts';
 import { fromMs, toMs } from '../db/sql-time.ts';
@@ -47,14 +48,13 @@ export function requireFewMalformed(
     if (found !== undefined && isInWindow(found, now) && isLimited(counted, found, limit))
       throw new ApiError('tooFrequent', {
         field: counted,
-        retryAfterSeconds: Math.ceil((found.sinceMs + WINDOW_MS - now) / 1000),
+        retryAfterSeconds: Math.ceil(windowLeftMs(found.sinceMs, WINDOW_MS, now) / 1000),
       });
   }
 }
 
-/** A time that lies ahead was written by a process whose clock was wrong. It counts for nothing. */
 export function isInWindow({ sinceMs }: { sinceMs: number }, now: number): boolean {
-  return sinceMs <= now && now < sinceMs + WINDOW_MS;
+  return windowLeftMs(sinceMs, WINDOW_MS, now) > 0;
 }
 
 /** Whether counts of the window have reached their limit. */
@@ -63,9 +63,9 @@ export function isLimited(counted: Counted, { malformed, blocks }: BlockCounts, 
   return malformed >= limit * FACTORS[counted] && malformed > blocks * TOLERATED_PART;
 }
 
-/** SQL: whether a window that began at a column still runs at $1. */
+/** SQL: whether a window that began at a column still runs at $1 (`windowLeftMs`). */
 const inWindow = (since: string): string =>
-  `${since} > ${fromMs(`($1::bigint - ${WINDOW_MS})`)} and ${since} <= ${fromMs('$1')}`;
+  `${since} > ${fromMs(`($1::bigint - ${WINDOW_MS})`)} and ${since} <= ${fromMs(`($1::bigint + ${CLOCK_SKEW_MS})`)}`;
 
 const COUNT_OF_CARD = `
 update cards

@@ -1,3 +1,4 @@
+import { CLOCK_SKEW_MS } from '../../clock-window.ts';
 import { deleteExpired } from '../../db/delete-expired.ts';
 import type { Queryable } from '../../db/queryable.ts';
 import { fromMs } from '../../db/sql-time.ts';
@@ -17,7 +18,8 @@ export interface Run {
 
 /**
  * Marks the request as running and returns true, if it is to be served: its key is new or older than 24 hours, or the
- * same request was left without an answer. The row decides, also between processes.
+ * same request was left without an answer. The row decides, also between processes. A lock that ends later than a
+ * lock may is by a clock that was ahead, and does not count.
  */
 export async function beginRun(db: Queryable, { credentialId, key, requestHash, beganAtMs }: Run): Promise<boolean> {
   const rows = await db.query(
@@ -30,8 +32,17 @@ export async function beginRun(db: Queryable, { credentialId, key, requestHash, 
        where kept.created_at <= ${fromMs('$6')}
           or (kept.answer is null and kept.locked_until <= excluded.created_at
               and kept.request_hash = excluded.request_hash)
+          or (kept.answer is null and kept.locked_until > ${fromMs('$7')} and kept.request_hash = excluded.request_hash)
      returning 1`,
-    [credentialId, key, requestHash, beganAtMs, beganAtMs + LOCKED_MS, beganAtMs - KEPT_MS],
+    [
+      credentialId,
+      key,
+      requestHash,
+      beganAtMs,
+      beganAtMs + LOCKED_MS,
+      beganAtMs - KEPT_MS,
+      beganAtMs + LOCKED_MS + CLOCK_SKEW_MS,
+    ],
   );
   return rows.length > 0;
 }
