@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type { Config } from './config.ts';
 import { completeKeyFile } from './custody/change-key-file.ts';
+import { clockFault } from './db/clock.ts';
 import { type Database, openDatabase } from './db/database.ts';
 import { openEmbedded } from './db/embedded.ts';
 import { migrate, requireSchema } from './db/migrate.ts';
@@ -87,6 +88,8 @@ export async function openPlatform(config: Config, options: OpenOptions = {}): P
   try {
     if (config.mode === 'sandbox') await migrate(db);
     await requireSchema(db);
+    const clock = serving ? await clockFault(db, Date.now) : undefined;
+    if (clock !== undefined) onEvent(clock);
     const source = await openKekSource(config, onEvent);
     if (source.kind === 'hsm') cleanups.push(() => source.hsm.close());
     const keys = await openKeys(config, source, db);

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
+import { open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { readConfig } from '../src/config.ts';
@@ -254,4 +256,67 @@ test('operators make BINs and packages; what they take out of the offer nobody g
   await refuses(['package', 'create', sheet], /fee_detail\/open_cost/);
   writeFileSync(sheet, JSON.stringify({ ...content, package_no: 'P-2', card_bin_no: 'B000' }));
   await refuses(['package', 'create', sheet], /there is no BIN B000/);
+});
+
+test('a line that is too long is named by its number, and the lines around it come in', async () => {
+  const huge = `{"pan": "${'9'.repeat(20 * 1024 * 1024)}`;
+  const { status, stdout } = await run(fileOf([line(3000), huge, line(3001), ' '.repeat(70_000), line(3002)]));
+  assert.equal(status, 1);
+  assert.deepEqual(stdout.trim().split('\n').sort(), [
+    '3 cards added, 0 were there already, 2 lines refused',
+    'line 2: it is longer than 64 kB',
+    'line 4: it is longer than 64 kB',
+  ]);
+  assert.equal(await countOf('C-old-300_'), 3);
+});
+
+test('a line as long as a whole file takes no more memory than a short one', async () => {
+  const path = join(installation.scratch, 'endless.jsonl');
+  const file = await open(path, 'w');
+  await file.truncate(700 * 1024 * 1024); // without holes filled: it takes no room on the disk
+  await file.write(`\n${JSON.stringify(line(3100))}`, 700 * 1024 * 1024);
+  await file.close();
+  const small = { NODE_OPTIONS: '--max-old-space-size=128' };
+  const args = ['cards', 'import', path, '--issuer', 'I202605220001'];
+  const { status, stdout } = await installation.run(args, { env: small });
+  assert.equal(status, 1);
+  assert.equal(stdout, 'line 1: it is longer than 64 kB\n1 cards added, 0 were there already, 1 lines refused\n');
+});
+
+test('line ends of any kind, a byte order mark and a missing last newline do no harm; other bytes are named', async () => {
+  const bytes = Buffer.concat([
+    Buffer.from(`\uFEFF${JSON.stringify(line(3200))}\r\n\r\n`),
+    Buffer.from(`${JSON.stringify(line(3201))}\0\n`),
+    Buffer.from(`${JSON.stringify(line(3202, { card_name: 'M' }))}\n`.replace('"M"', '"M\u00fcller"'), 'latin1'),
+    Buffer.from(`\uFEFF\n \t\n${JSON.stringify(line(3203))}`),
+  ]);
+  const path = join(installation.scratch, 'ends.jsonl');
+  writeFileSync(path, bytes);
+  const { stdout } = await run(path);
+  assert.deepEqual(stdout.trim().split('\n').sort(), [
+    '2 cards added, 0 were there already, 2 lines refused',
+    'line 3: it is not JSON',
+    'line 4: it is not UTF-8',
+  ]);
+});
+
+test('a pipe and standard input can be read; a directory, a device and a file that is not there are refused in a line', async () => {
+  const pipe = join(installation.scratch, 'pipe');
+  execFileSync('mkfifo', [pipe]);
+  const reading = run(pipe);
+  await writeFile(pipe, `${JSON.stringify(line(3300))}\n`);
+  assert.equal((await reading).stdout, '1 cards added, 0 were there already, 0 lines refused\n');
+  const input = `${JSON.stringify(line(3301))}\n`;
+  const fromInput = await installation.run(['cards', 'import', '-', '--issuer', 'I202605220001'], { input });
+  assert.equal(fromInput.stdout, '1 cards added, 0 were there already, 0 lines refused\n');
+
+  for (const [path, told] of [
+    [installation.scratch, 'is a directory, not a file'],
+    ['/dev/zero', 'is a device, not a file'],
+    ['/nowhere.jsonl', 'cannot be read: there is no such file'],
+  ] as const) {
+    const { status, stderr } = await run(path);
+    assert.equal(status, 1);
+    assert.equal(stderr, `pinward-server: ${path} ${told}\n`);
+  }
 });

@@ -9,7 +9,7 @@ import { writeNewFile } from '../keys/write-file.ts';
 import { OperatorError } from '../operator-error.ts';
 import { Secret } from '../secret.ts';
 import { readInput } from './input.ts';
-import { activeInOption, expiryOrderOption, placeOf, requirePurpose } from './key-options.ts';
+import { activeInOption, expiryOrderOption, placeOf, requirePurpose, requireRightClock } from './key-options.ts';
 import { type OperatorPlatform, print, withPlatform } from './output.ts';
 
 /*
@@ -99,6 +99,7 @@ async function importFromInput(platform: OperatorPlatform, purpose: string, opti
   const { share, of: shares } = options;
   const hex = new Secret((await readInput(SHARE_LIMIT_BYTES)).replaceAll(/\s/g, ''));
   const target = targetOf(purpose, options);
+  await requireRightClock(platform);
   const place = { ...placeOf(platform), keys: platform.keys };
   const component = { target, number: share, count: shares, hex, kcv: options.kcv };
   const { kcv, missing, key } = await importComponent(place, component);

@@ -1,5 +1,6 @@
 import { InvalidArgumentError, Option } from 'commander';
 import { type KeyPlace, NOTICED_WITHIN_MS } from '../custody/change-key-file.ts';
+import { clockFault } from '../db/clock.ts';
 import { PURPOSES, type Purpose } from '../keys/key-file.ts';
 import { OperatorError } from '../operator-error.ts';
 import type { OperatorPlatform } from './output.ts';
@@ -16,6 +17,15 @@ export function requirePurpose(given: string): Purpose {
 
 export function placeOf({ db, config, source, now }: OperatorPlatform): KeyPlace {
   return { db, keyFile: config.keyFile, source, now };
+}
+
+/**
+ * Throws an OperatorError if this machine's clock is wrong. A new key is active from an instant of
+ * this clock, which every process compares with its own.
+ */
+export async function requireRightClock({ db, now }: OperatorPlatform): Promise<void> {
+  const fault = await clockFault(db, now);
+  if (fault !== undefined) throw new OperatorError(`${fault}; nothing was changed`);
 }
 
 /** A cluster whose key files are copied by hand needs more than the default. */

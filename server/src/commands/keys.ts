@@ -21,7 +21,14 @@ import { OperatorError } from '../operator-error.ts';
 import { openDatabaseOf, openKekSource } from '../platform.ts';
 import { listAllIssuerKeys } from '../zone-keys/store.ts';
 import { addComponentCommands } from './key-components.ts';
-import { activeInOption, expiryOrderOption, PURPOSE_NAMES, placeOf, requirePurpose } from './key-options.ts';
+import {
+  activeInOption,
+  expiryOrderOption,
+  PURPOSE_NAMES,
+  placeOf,
+  requirePurpose,
+  requireRightClock,
+} from './key-options.ts';
 import { type Cell, type OperatorPlatform, print, printTable, withPlatform } from './output.ts';
 
 const DAY_MS = 86_400_000;
@@ -157,6 +164,7 @@ interface RotateOptions {
 async function rotate(purpose: Purpose, { activeIn, expiryOrder }: RotateOptions): Promise<void> {
   if (expiryOrder !== undefined && purpose !== 'cvv') throw new OperatorError('only a CVV key has an expiry order');
   await withPlatform(async (platform) => {
+    await requireRightClock(platform);
     const key = await rotateKey(placeOf(platform), purpose, { activeInMs: activeIn * 1000, expiryOrder });
     print(`${purpose} version ${key.version}, KCV ${key.kcv}, active from ${key.active_from}`);
     if (purpose === 'pan-wrap' || purpose === 'pan-fingerprint')
