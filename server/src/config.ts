@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import { resolve } from 'node:path';
-import { databaseUrlFaults } from './db/database-url.ts';
+import { databaseUrlFaults, plainDatabaseUrl } from './db/database-url.ts';
 import type { SoftwareKek } from './keys/kek.ts';
 import type { HsmConfig } from './keys/pkcs11.ts';
 import { OperatorError } from './operator-error.ts';
@@ -86,7 +86,7 @@ export function readConfig(env: Environment = process.env): Readonly<Config> {
     host: text('HOST', '127.0.0.1'),
     port: wholeNumber('PORT', 8787, 0, 65_535),
     dataDir,
-    databaseUrl: databaseUrl === '' ? undefined : new Secret(databaseUrl),
+    databaseUrl: databaseUrl === '' ? undefined : new Secret(plainDatabaseUrl(databaseUrl)),
     keyFile: resolve(text('PINWARD_KEY_FILE', resolve(dataDir, 'keys.json'))),
     kek,
     oldKek: readKek(env, 'PINWARD_OLD_KEK', faults),

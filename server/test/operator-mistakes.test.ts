@@ -76,6 +76,11 @@ function databaseUrl(database: string, { user, password, host, port, more = '' }
   return `postgres://${login}@${host ?? url.hostname}:${port ?? url.port}/${database}${more}`;
 }
 
+/** The environment with such a URL. */
+function at(login: Login, database = 'pinward'): Env {
+  return () => ({ DATABASE_URL: databaseUrl(database, login) });
+}
+
 /** A file in the scratch directory, mode 0600. */
 function file(name: string, content: string | Buffer, mode = 0o600): string {
   const path = join(production.scratch, name);
@@ -102,276 +107,166 @@ interface KeyFileJson {
   [member: string]: unknown;
 }
 
+type Env = () => Record<string, string>;
+
 interface Mistake {
   what: string;
   /** A command that opens the platform, if absent. */
   args?: string[] | (() => string[]);
-  env?: () => Record<string, string>;
+  env?: Env;
   input?: string;
   told: RegExp;
   in?: 'sandbox';
+}
+
+/** A row of the tables. A function gives the environment, and more comes as an object. */
+function mistake(what: string, told: RegExp, more: Env | Partial<Mistake> = {}): Mistake {
+  return typeof more === 'function' ? { what, told, env: more } : { what, told, ...more };
 }
 
 const PASSWORD_IN_URL = 'DATABASE_URL .*percent-encoded';
 
 const DATABASE: Mistake[] = [
   { what: 'no database is named', env: () => ({ DATABASE_URL: ' ' }), told: /DATABASE_URL is missing/ },
-  {
-    what: 'the URL is of another kind of database',
-    env: () => ({ DATABASE_URL: 'mysql://a:b@c/d' }),
-    told: /must begin with postgres:\/\//,
-  },
-  {
-    what: 'the URL lacks its scheme',
-    env: () => ({ DATABASE_URL: 'pinward@db:5432' }),
-    told: /must begin with postgres:\/\//,
-  },
-  {
-    what: 'the port is no number',
-    env: () => ({ DATABASE_URL: databaseUrl('pinward', { port: 'abcd' }) }),
-    told: /DATABASE_URL has a port that is not a number from 1 to 65535$/,
-  },
-  {
-    what: 'the port is too large',
-    env: () => ({ DATABASE_URL: databaseUrl('pinward', { port: 99_999 }) }),
-    told: /a port that is not a number/,
-  },
-  {
-    what: 'the port is 0',
-    env: () => ({ DATABASE_URL: databaseUrl('pinward', { port: 0 }) }),
-    told: /a port that is not a number/,
-  },
-  {
-    what: 'two hosts are given',
-    env: () => ({ DATABASE_URL: databaseUrl('pinward', { host: '127.0.0.1:5432,127.0.0.2' }) }),
-    told: /names several hosts/,
-  },
-  {
-    what: 'two hosts are given as a parameter',
-    env: () => ({ DATABASE_URL: databaseUrl('pinward', { more: '?host=a,b' }) }),
-    told: /names several hosts/,
-  },
-  {
-    what: 'the user and host are left out',
-    env: () => ({ DATABASE_URL: 'postgres://pinward:Qzj7a' }),
-    told: /is the user name or the host missing/,
-  },
-  {
-    what: 'the host name has a blank',
-    env: () => ({ DATABASE_URL: 'postgres://a:b@my host/db' }),
-    told: /must be encoded/,
-  },
-  {
-    what: 'a placeholder was not filled in',
-    env: () => ({ DATABASE_URL: 'postgres://a:b@<host>/db' }),
-    told: /cannot be read: its form is/,
-  },
+  mistake('the URL is of another kind of database', /must begin with postgres:\/\//, () => ({
+    DATABASE_URL: 'mysql://a:b@c/d',
+  })),
+  mistake('the URL lacks its scheme', /must begin with postgres:\/\//, () => ({ DATABASE_URL: 'pinward@db:5432' })),
+  mistake(
+    'the port is no number',
+    /DATABASE_URL has a port that is not a number from 1 to 65535$/,
+    at({ port: 'abcd' }),
+  ),
+  mistake('the port is too large', /a port that is not a number/, at({ port: 99_999 })),
+  mistake('the port is 0', /a port that is not a number/, at({ port: 0 })),
+  mistake('two hosts are given', /names several hosts/, at({ host: '127.0.0.1:5432,127.0.0.2' })),
+  mistake('two hosts are given as a parameter', /names several hosts/, at({ more: '?host=a,b' })),
+  mistake('the user and host are left out', /is the user name or the host missing/, () => ({
+    DATABASE_URL: 'postgres://pinward:Qzj7a',
+  })),
+  mistake('the host name has a blank', /must be encoded/, () => ({ DATABASE_URL: 'postgres://a:b@my host/db' })),
+  mistake('a placeholder was not filled in', /cannot be read: its form is/, () => ({
+    DATABASE_URL: 'postgres://a:b@<host>/db',
+  })),
   ...['/', '#', '?', '/@', '#@', '?@', ' '].map((between) => ({
     what: `the password has an unencoded ${between}`,
-    env: () => ({ DATABASE_URL: databaseUrl('pinward', { password: PIECES.join(between) }) }),
+    env: at({ password: PIECES.join(between) }),
     told: new RegExp(PASSWORD_IN_URL),
   })),
-  {
-    what: 'the password has an unencoded %',
-    env: () => ({ DATABASE_URL: databaseUrl('pinward', { password: PIECES.join('%') }) }),
-    told: /a % that is not followed by two hex digits/,
-  },
-  {
-    what: 'the password has bytes that are not UTF-8',
-    env: () => ({ DATABASE_URL: databaseUrl('pinward', { password: '%ff%fe' }) }),
-    told: /two hex digits of UTF-8/,
-  },
-  {
-    what: 'the password is wrong',
-    env: () => ({ DATABASE_URL: databaseUrl('pinward', { password: PIECES.join('') }) }),
-    told: /refuses access: password authentication failed.*check DATABASE_URL$/,
-  },
-  {
-    what: 'the password is left out',
-    env: () => ({ DATABASE_URL: databaseUrl('pinward', { password: '' }) }),
-    told: /asks for a password and none is set/,
-  },
-  {
-    what: 'the role does not exist',
-    env: () => ({ DATABASE_URL: databaseUrl('pinward', { user: 'nobody_here' }) }),
-    told: /refuses access: password authentication failed/,
-  },
-  {
-    what: 'the role may not log in',
-    env: () => ({ DATABASE_URL: databaseUrl('pinward', { user: 'blocked', password: 'x' }) }),
-    told: /refuses access/,
-  },
-  {
-    what: 'the role has no grants',
-    env: () => ({ DATABASE_URL: databaseUrl('pinward', { user: 'poor', password: 'poor' }) }),
-    told: /refuses access: permission denied/,
-  },
-  {
-    what: 'the role may not create tables',
+  mistake(
+    'the password has an unencoded %',
+    /a % that is not followed by two hex digits/,
+    at({ password: PIECES.join('%') }),
+  ),
+  mistake('the password has bytes that are not UTF-8', /two hex digits of UTF-8/, at({ password: '%ff%fe' })),
+  mistake(
+    'the password is wrong',
+    /refuses access: password authentication failed.*check DATABASE_URL$/,
+    at({ password: PIECES.join('') }),
+  ),
+  mistake('the password is left out', /asks for a password and none is set/, at({ password: '' })),
+  mistake('the role does not exist', /refuses access: password authentication failed/, at({ user: 'nobody_here' })),
+  mistake('the role may not log in', /refuses access/, at({ user: 'blocked', password: 'x' })),
+  mistake('the role has no grants', /refuses access: permission denied/, at({ user: 'poor', password: 'poor' })),
+  mistake('the role may not create tables', /refuses access: permission denied/, {
     args: ['migrate'],
-    env: () => ({ DATABASE_URL: databaseUrl('pinward', { user: 'poor', password: 'poor' }) }),
-    told: /refuses access: permission denied/,
-  },
-  {
-    what: 'the database does not exist',
-    env: () => ({ DATABASE_URL: databaseUrl('nowhere') }),
-    told: /refuses access: database "nowhere" does not exist/,
-  },
-  {
-    what: 'the host does not exist',
-    env: () => ({ DATABASE_URL: databaseUrl('pinward', { host: 'db.invalid' }) }),
-    told: /does not answer: its host name .*check DATABASE_URL$/,
-  },
-  {
-    what: 'nothing listens there',
+    env: at({ user: 'poor', password: 'poor' }),
+  }),
+  mistake('the database does not exist', /refuses access: database "nowhere" does not exist/, at({}, 'nowhere')),
+  mistake(
+    'the host does not exist',
+    /does not answer: its host name .*check DATABASE_URL$/,
+    at({ host: 'db.invalid' }),
+  ),
+  mistake('nothing listens there', /does not answer: nothing listens there/, { args: ['serve'], env: at({ port: 1 }) }),
+  mistake('nothing listens there, for migrate', /does not answer: nothing listens there/, {
+    args: ['migrate'],
+    env: at({ port: 1 }),
+  }),
+  mistake('something else listens there and is silent', /does not answer: .*check DATABASE_URL$/, () => ({
+    DATABASE_URL: databaseUrl('pinward', { port: (silent.address() as { port: number }).port }),
+  })),
+  mistake('the socket is not there', /there is no socket there/, () => ({
+    DATABASE_URL: 'postgres://a:b@/db?host=/nowhere',
+  })),
+  mistake(
+    'a parameter of the URL is misspelt',
+    /a parameter that Pinward does not know: sslmod$/,
+    at({ more: '?sslmod=require' }),
+  ),
+  mistake('the database was made by a newer version', /the database is newer than the program/, at({}, 'newer')),
+  mistake('the database was made by a newer version, for migrate', /the database is newer than the program/, {
+    args: ['migrate'],
+    env: at({}, 'newer'),
+  }),
+  mistake('the database was not migrated', /0001_platform.* run: pinward-server migrate$/, {
     args: ['serve'],
-    env: () => ({ DATABASE_URL: databaseUrl('pinward', { port: 1 }) }),
-    told: /does not answer: nothing listens there/,
-  },
-  {
-    what: 'nothing listens there, for migrate',
-    args: ['migrate'],
-    env: () => ({ DATABASE_URL: databaseUrl('pinward', { port: 1 }) }),
-    told: /does not answer: nothing listens there/,
-  },
-  {
-    what: 'something else listens there and is silent',
-    env: () => ({ DATABASE_URL: databaseUrl('pinward', { port: (silent.address() as { port: number }).port }) }),
-    told: /does not answer: .*check DATABASE_URL$/,
-  },
-  {
-    what: 'the socket is not there',
-    env: () => ({ DATABASE_URL: 'postgres://a:b@/db?host=/nowhere' }),
-    told: /there is no socket there/,
-  },
-  {
-    what: 'a parameter of the URL is misspelt',
-    env: () => ({ DATABASE_URL: databaseUrl('pinward', { more: '?sslmod=require' }) }),
-    told: /a parameter that Pinward does not know: sslmod$/,
-  },
-  {
-    what: 'the database was made by a newer version',
-    env: () => ({ DATABASE_URL: databaseUrl('newer') }),
-    told: /the database is newer than the program/,
-  },
-  {
-    what: 'the database was made by a newer version, for migrate',
-    args: ['migrate'],
-    env: () => ({ DATABASE_URL: databaseUrl('newer') }),
-    told: /the database is newer than the program/,
-  },
-  {
-    what: 'the database was not migrated',
-    args: ['serve'],
-    env: () => ({ DATABASE_URL: databaseUrl('postgres') }),
-    told: /0001_platform.* run: pinward-server migrate$/,
-  },
-  {
-    what: 'sandbox mode meets the database of production',
-    env: () => ({ PINWARD_MODE: 'sandbox' }),
-    told: /made in production mode and cannot be used in sandbox mode$/,
-  },
+    env: at({}, 'postgres'),
+  }),
+  mistake(
+    'sandbox mode meets the database of production',
+    /made in production mode and cannot be used in sandbox mode$/,
+    () => ({ PINWARD_MODE: 'sandbox' }),
+  ),
 ];
 
 const TLS: Mistake[] = [
-  {
-    what: 'the certificate is self-signed',
-    env: () => ({ DATABASE_URL: databaseUrl('pinward', { more: '?sslmode=verify-full' }) }),
-    told: /certificate of the database is self-signed: name it, .* sslrootcert/,
-  },
-  {
-    what: 'the certificate is for another host name',
-    env: () => ({
-      DATABASE_URL: databaseUrl('pinward', { more: `?sslmode=verify-full&sslrootcert=${tls.certificate}` }),
+  mistake(
+    'the certificate is self-signed',
+    /certificate of the database is self-signed: name it, .* sslrootcert/,
+    at({ more: '?sslmode=require' }),
+  ),
+  mistake('the certificate is for another host name', /certificate of the database is for another host name/, () => ({
+    DATABASE_URL: databaseUrl('pinward', { more: `?sslmode=verify-full&sslrootcert=${tls.certificate}` }),
+  })),
+  mistake('the CA is another one', /certificate of the database is /, () => ({
+    DATABASE_URL: databaseUrl('pinward', { more: `?sslmode=verify-full&sslrootcert=${tls.otherCertificate}` }),
+  })),
+  mistake(
+    'the CA file is missing',
+    /a file for sslrootcert that cannot be read: \/nowhere\/ca.pem \(ENOENT\)$/,
+    at({ more: '?sslmode=verify-full&sslrootcert=/nowhere/ca.pem' }),
+  ),
+  mistake(
+    'the CA file is a directory',
+    /sslrootcert that cannot be used: \/etc is a directory/,
+    at({ more: '?sslrootcert=/etc' }),
+  ),
+  mistake('the CA file never ends', /\/dev\/zero is not a regular file/, at({ more: '?sslrootcert=/dev/zero' })),
+  mistake('the CA file holds something else', /holds no certificate in PEM/, () => ({
+    DATABASE_URL: databaseUrl('pinward', { more: `?sslrootcert=${file('ca.pem', PIECES.join())}` }),
+  })),
+  mistake('the client key holds something else', /holds no private key in PEM/, () => ({
+    DATABASE_URL: databaseUrl('pinward', {
+      more: `?sslcert=${tls.certificate}&sslkey=${file('client.key', PIECES.join())}`,
     }),
-    told: /certificate of the database is for another host name/,
-  },
-  {
-    what: 'the CA is another one',
-    env: () => ({
-      DATABASE_URL: databaseUrl('pinward', { more: `?sslmode=verify-full&sslrootcert=${tls.otherCertificate}` }),
-    }),
-    told: /certificate of the database is /,
-  },
-  {
-    what: 'the CA file is missing',
-    env: () => ({ DATABASE_URL: databaseUrl('pinward', { more: '?sslmode=verify-full&sslrootcert=/nowhere/ca.pem' }) }),
-    told: /a file for sslrootcert that cannot be read: \/nowhere\/ca.pem \(ENOENT\)$/,
-  },
-  {
-    what: 'the CA file is a directory',
-    env: () => ({ DATABASE_URL: databaseUrl('pinward', { more: '?sslrootcert=/etc' }) }),
-    told: /sslrootcert that cannot be used: \/etc is a directory/,
-  },
-  {
-    what: 'the CA file never ends',
-    env: () => ({ DATABASE_URL: databaseUrl('pinward', { more: '?sslrootcert=/dev/zero' }) }),
-    told: /\/dev\/zero is not a regular file/,
-  },
-  {
-    what: 'the CA file holds something else',
-    env: () => ({ DATABASE_URL: databaseUrl('pinward', { more: `?sslrootcert=${file('ca.pem', PIECES.join())}` }) }),
-    told: /holds no certificate in PEM/,
-  },
-  {
-    what: 'the client key holds something else',
-    env: () => ({
-      DATABASE_URL: databaseUrl('pinward', {
-        more: `?sslcert=${tls.certificate}&sslkey=${file('client.key', PIECES.join())}`,
-      }),
-    }),
-    told: /holds no private key in PEM/,
-  },
-  {
-    what: 'the sslmode is unknown',
-    env: () => ({ DATABASE_URL: databaseUrl('pinward', { more: '?sslmode=on' }) }),
-    told: /an sslmode that is not one of disable, /,
-  },
-  {
-    what: 'the sslmode and the certificates contradict each other',
-    env: () => ({ DATABASE_URL: databaseUrl('pinward', { more: `?sslmode=disable&sslrootcert=${tls.certificate}` }) }),
-    told: /contradict each other/,
-  },
-  {
-    what: 'the role must use TLS and does not',
-    env: () => ({
-      DATABASE_URL: databaseUrl('pinward', { user: 'only_by_tls', password: 'tls-no', more: '?sslmode=disable' }),
-    }),
-    told: /refuses access/,
-  },
+  })),
+  mistake('the sslmode is unknown', /an sslmode that is not one of disable, /, at({ more: '?sslmode=on' })),
+  mistake('the sslmode and the certificates contradict each other', /contradict each other/, () => ({
+    DATABASE_URL: databaseUrl('pinward', { more: `?sslmode=disable&sslrootcert=${tls.certificate}` }),
+  })),
+  mistake(
+    'the role must use TLS and does not',
+    /refuses access/,
+    at({ user: 'only_by_tls', password: 'tls-no', more: '?sslmode=disable' }),
+  ),
 ];
 
 const SETTINGS: Mistake[] = [
-  {
-    what: 'everything is missing',
-    env: () => ({ DATABASE_URL: '', PINWARD_KEK: KEK }),
-    told: /DATABASE_URL is missing/,
-  },
-  {
-    what: 'the key-encryption key is missing',
-    env: () => ({ PINWARD_KEK: '' }),
-    told: /a key-encryption key is missing: set PINWARD_KEK/,
-  },
-  {
-    what: 'the mode is unknown',
-    env: () => ({ PINWARD_MODE: 'prod' }),
-    told: /PINWARD_MODE must be one of sandbox, production/,
-  },
-  {
-    what: 'the mode is misspelt',
-    env: () => ({ PINWARD_MDOE: 'production' }),
-    told: /PINWARD_MDOE is not a setting; PINWARD_MODE is/,
-  },
-  {
-    what: 'a setting is in small letters',
-    env: () => ({ pinward_key_file: '/x' }),
-    told: /pinward_key_file is not a setting; PINWARD_KEY_FILE is/,
-  },
-  {
-    what: 'a limit is misspelt',
-    env: () => ({ LIMIT_PIN_SET_PER_CARD_PER_MINUTE: '5' }),
-    told: /LIMIT_PIN_SETS_PER_CARD_PER_MINUTE is/,
-  },
+  mistake('everything is missing', /DATABASE_URL is missing/, () => ({ DATABASE_URL: '', PINWARD_KEK: KEK })),
+  mistake('the key-encryption key is missing', /a key-encryption key is missing: set PINWARD_KEK/, () => ({
+    PINWARD_KEK: '',
+  })),
+  mistake('the mode is unknown', /PINWARD_MODE must be one of sandbox, production/, () => ({ PINWARD_MODE: 'prod' })),
+  mistake('the mode is misspelt', /PINWARD_MDOE is not a setting; PINWARD_MODE is/, () => ({
+    PINWARD_MDOE: 'production',
+  })),
+  mistake('a setting is in small letters', /pinward_key_file is not a setting; PINWARD_KEY_FILE is/, () => ({
+    pinward_key_file: '/x',
+  })),
+  mistake('a limit is misspelt', /LIMIT_PIN_SETS_PER_CARD_PER_MINUTE is/, () => ({
+    LIMIT_PIN_SET_PER_CARD_PER_MINUTE: '5',
+  })),
   ...[
     'PORT',
     'ACCESS_TOKEN_LIFETIME_SECONDS',
@@ -388,173 +283,123 @@ const SETTINGS: Mistake[] = [
     told: new RegExp(`${name} must be a whole number from \\d+ to \\d+$`),
   })),
   { what: 'LOG_LEVEL is unknown', env: () => ({ LOG_LEVEL: 'verbose' }), told: /LOG_LEVEL must be one of trace/ },
-  {
-    what: 'a proxy is a host name',
-    env: () => ({ TRUST_PROXY: 'proxy.internal' }),
-    told: /TRUST_PROXY must be a list of addresses/,
-  },
+  mistake('a proxy is a host name', /TRUST_PROXY must be a list of addresses/, () => ({
+    TRUST_PROXY: 'proxy.internal',
+  })),
   { what: 'the proxies are everybody', env: () => ({ TRUST_PROXY: '0.0.0.0/0' }), told: /TRUST_PROXY/ },
-  {
-    what: 'HOST is not of this machine',
-    args: ['serve'],
-    env: () => ({ HOST: '192.0.2.1' }),
-    told: /cannot listen: this machine does not have that address .*set HOST and PORT$/,
-  },
-  {
-    what: 'HOST is a URL',
+  mistake(
+    'HOST is not of this machine',
+    /cannot listen: this machine does not have that address: .*set HOST and PORT$/,
+    { args: ['serve'], env: () => ({ HOST: '192.0.2.1' }) },
+  ),
+  mistake('HOST is a URL', /cannot listen: HOST .*set HOST and PORT$/, {
     args: ['serve'],
     env: () => ({ HOST: 'http://0.0.0.0' }),
-    told: /cannot listen: HOST .*set HOST and PORT$/,
-  },
-  {
-    what: 'PORT is in use',
+  }),
+  mistake('PORT is in use', /cannot listen: another program listens there: .*set HOST and PORT$/, {
     args: ['serve'],
     env: () => ({ PORT: String((silent.address() as { port: number }).port) }),
-    told: /cannot listen: another program listens there .*set HOST and PORT$/,
-  },
-  {
-    what: 'two sources of the key-encryption key are given',
-    env: () => ({ PINWARD_KEK_PASSPHRASE: PASSPHRASE }),
-    told: /only one of PINWARD_KEK, PINWARD_KEK_PASSPHRASE may be set/,
-  },
-  {
-    what: 'a key-encryption key and an HSM are given',
-    env: () => ({ PINWARD_PKCS11_MODULE: '/x.so' }),
-    told: /only one of PINWARD_KEK, PINWARD_PKCS11_MODULE may be set/,
-  },
-  {
-    what: 'a token is given without a module',
-    env: () => ({ PINWARD_PKCS11_TOKEN: 'x', PINWARD_PKCS11_PIN: 'Qzj7a' }),
-    told: /without PINWARD_PKCS11_MODULE has no effect/,
-  },
-  {
-    what: 'the PKCS#11 module is missing',
-    env: () => ({
-      PINWARD_KEK: '',
-      PINWARD_PKCS11_MODULE: '/nowhere.so',
-      PINWARD_PKCS11_TOKEN: 'x',
-      PINWARD_PKCS11_PIN: 'Qzj7a',
-    }),
-    told: /nowhere\.so|pkcs11js/,
-  },
-  {
-    what: 'the data directory is a file',
+  }),
+  mistake(
+    'two sources of the key-encryption key are given',
+    /only one of PINWARD_KEK, PINWARD_KEK_PASSPHRASE may be set/,
+    () => ({ PINWARD_KEK_PASSPHRASE: PASSPHRASE }),
+  ),
+  mistake(
+    'a key-encryption key and an HSM are given',
+    /only one of PINWARD_KEK, PINWARD_PKCS11_MODULE may be set/,
+    () => ({ PINWARD_PKCS11_MODULE: '/x.so' }),
+  ),
+  mistake('a token is given without a module', /without PINWARD_PKCS11_MODULE has no effect/, () => ({
+    PINWARD_PKCS11_TOKEN: 'x',
+    PINWARD_PKCS11_PIN: 'Qzj7a',
+  })),
+  mistake('the PKCS#11 module is missing', /nowhere\.so|pkcs11js/, () => ({
+    PINWARD_KEK: '',
+    PINWARD_PKCS11_MODULE: '/nowhere.so',
+    PINWARD_PKCS11_TOKEN: 'x',
+    PINWARD_PKCS11_PIN: 'Qzj7a',
+  })),
+  mistake('the data directory is a file', /data.* cannot be used/, {
     args: ['serve'],
     env: () => ({ PINWARD_DATA_DIR: file('data-file', '') }),
     in: 'sandbox',
-    told: /data.* cannot be used/,
-  },
-  {
-    what: 'the data directory cannot be made',
+  }),
+  mistake('the data directory cannot be made', /^pinward-server: \/proc\/pinward.* cannot be used/, {
     env: () => ({ PINWARD_DATA_DIR: '/proc/pinward' }),
     in: 'sandbox',
-    told: /^pinward-server: \/proc\/pinward.* cannot be used/,
-  },
+  }),
 ];
 
 const KEYS: Mistake[] = [
-  {
-    what: 'the key-encryption key is too short',
-    env: () => ({ PINWARD_KEK: KEK.slice(2) }),
-    told: /PINWARD_KEK must hold 64 hex digits/,
-  },
-  {
-    what: 'the key-encryption key is another one',
-    env: () => ({ PINWARD_KEK: OTHER_KEK }),
-    told: /key-encryption key does not fit the key file .* \(check value [0-9A-F]{6}\)$/,
-  },
-  {
-    what: 'a passphrase is given for a key',
-    env: () => ({ PINWARD_KEK: '', PINWARD_KEK_PASSPHRASE: PASSPHRASE }),
-    told: /was sealed with a key-encryption key, and a passphrase was given/,
-  },
-  {
-    what: 'the passphrase is too short',
-    env: () => ({ PINWARD_KEK: '', PINWARD_KEK_PASSPHRASE: 'Qzj7a' }),
-    told: /at least 16 characters/,
-  },
-  {
-    what: 'the file of the key is missing',
-    env: () => ({ PINWARD_KEK: '', PINWARD_KEK_FILE: '/nowhere/kek' }),
-    told: /PINWARD_KEK_FILE cannot be read \(ENOENT\)$/,
-  },
-  {
-    what: 'the file of the key is a directory',
-    env: () => ({ PINWARD_KEK: '', PINWARD_KEK_FILE: folder('kek.d') }),
-    told: /PINWARD_KEK_FILE cannot be used: .* is a directory/,
-  },
-  {
-    what: 'the file of the key never ends',
-    env: () => ({ PINWARD_KEK: '', PINWARD_KEK_FILE: '/dev/zero' }),
-    told: /PINWARD_KEK_FILE cannot be used: .* is not a regular file/,
-  },
-  {
-    what: 'the file of the key is everybody’s',
-    env: () => ({ PINWARD_KEK: '', PINWARD_KEK_FILE: file('kek-0644', KEK, 0o644) }),
-    told: /PINWARD_KEK_FILE must be readable by its owner alone and has mode 0644 \(chmod 600\)/,
-  },
-  {
-    what: 'the file of the key is empty',
-    env: () => ({ PINWARD_KEK: '', PINWARD_KEK_FILE: file('kek-empty', '') }),
-    told: /PINWARD_KEK_FILE must hold 64 hex digits/,
-  },
-  {
-    what: 'the file of the key is the key file',
-    env: () => ({ PINWARD_KEK: '', PINWARD_KEK_FILE: join(production.dataDir, 'keys.json') }),
-    told: /PINWARD_KEK_FILE (must hold 64 hex digits|cannot be used)/,
-  },
-  {
-    what: 'the key file is missing',
-    env: () => ({ PINWARD_KEY_FILE: '/nowhere/keys.json' }),
-    told: /the key file \/nowhere\/keys\.json is gone/,
-  },
-  {
-    what: 'the key file is a directory',
-    env: () => ({ PINWARD_KEY_FILE: folder('keys.d') }),
-    told: /keys\.d.* is a directory/,
-  },
-  {
-    what: 'the key file never ends',
-    env: () => ({ PINWARD_KEY_FILE: '/dev/zero' }),
-    told: /\/dev\/zero is not a regular file/,
-  },
-  {
-    what: 'the key file is a circle of links',
-    env: () => ({ PINWARD_KEY_FILE: circle() }),
-    told: /the key file .*one cannot be read: ELOOP/,
-  },
-  {
-    what: 'the key file is empty',
-    env: () => ({ PINWARD_KEY_FILE: file('empty.json', '') }),
-    told: /empty\.json cannot be read: it is no JSON/,
-  },
-  {
-    what: 'the key file is cut off',
-    env: () => ({
-      PINWARD_KEY_FILE: file('cut.json', readFileSync(join(production.dataDir, 'keys.json')).subarray(0, 900)),
-    }),
-    told: /cut\.json cannot be read: it is no JSON/,
-  },
-  {
-    what: 'the key file is garbage',
-    env: () => ({ PINWARD_KEY_FILE: file('garbage.json', randomBytes(2000)) }),
-    told: /garbage\.json cannot be read: it is no JSON/,
-  },
-  {
-    what: 'the key file is too large',
-    env: () => ({ PINWARD_KEY_FILE: file('large.json', ' '.repeat(5_000_000)) }),
-    told: /large\.json is larger than/,
-  },
-  {
-    what: 'the key file is null',
-    env: () => ({ PINWARD_KEY_FILE: file('null.json', 'null') }),
-    told: /null\.json is not a key file/,
-  },
-  {
-    what: 'the key file has a null among its keys',
-    env: () => ({ PINWARD_KEY_FILE: keyFile('nulls.json', (stored) => ({ ...stored, keys: [null] })) }),
-    told: /nulls\.json is not a key file/,
-  },
+  mistake('the key-encryption key is too short', /PINWARD_KEK must hold 64 hex digits/, () => ({
+    PINWARD_KEK: KEK.slice(2),
+  })),
+  mistake(
+    'the key-encryption key is another one',
+    /key-encryption key does not fit the key file .* \(check value [0-9A-F]{6}\)$/,
+    () => ({ PINWARD_KEK: OTHER_KEK }),
+  ),
+  mistake(
+    'a passphrase is given for a key',
+    /was sealed with a key-encryption key, and a passphrase was given/,
+    () => ({ PINWARD_KEK: '', PINWARD_KEK_PASSPHRASE: PASSPHRASE }),
+  ),
+  mistake('the passphrase is too short', /at least 16 characters/, () => ({
+    PINWARD_KEK: '',
+    PINWARD_KEK_PASSPHRASE: 'Qzj7a',
+  })),
+  mistake('the file of the key is missing', /PINWARD_KEK_FILE cannot be read \(ENOENT\)$/, () => ({
+    PINWARD_KEK: '',
+    PINWARD_KEK_FILE: '/nowhere/kek',
+  })),
+  mistake('the file of the key is a directory', /PINWARD_KEK_FILE cannot be used: .* is a directory/, () => ({
+    PINWARD_KEK: '',
+    PINWARD_KEK_FILE: folder('kek.d'),
+  })),
+  mistake('the file of the key never ends', /PINWARD_KEK_FILE cannot be used: .* is not a regular file/, () => ({
+    PINWARD_KEK: '',
+    PINWARD_KEK_FILE: '/dev/zero',
+  })),
+  mistake(
+    'the file of the key is everybody’s',
+    /PINWARD_KEK_FILE must be readable by its owner alone and has mode 0644 \(chmod 600\)/,
+    () => ({ PINWARD_KEK: '', PINWARD_KEK_FILE: file('kek-0644', KEK, 0o644) }),
+  ),
+  mistake('the file of the key is empty', /PINWARD_KEK_FILE must hold 64 hex digits/, () => ({
+    PINWARD_KEK: '',
+    PINWARD_KEK_FILE: file('kek-empty', ''),
+  })),
+  mistake('the file of the key is the key file', /PINWARD_KEK_FILE (must hold 64 hex digits|cannot be used)/, () => ({
+    PINWARD_KEK: '',
+    PINWARD_KEK_FILE: join(production.dataDir, 'keys.json'),
+  })),
+  mistake('the key file is missing', /the key file \/nowhere\/keys\.json is gone/, () => ({
+    PINWARD_KEY_FILE: '/nowhere/keys.json',
+  })),
+  mistake('the key file is a directory', /keys\.d.* is a directory/, () => ({ PINWARD_KEY_FILE: folder('keys.d') })),
+  mistake('the key file never ends', /\/dev\/zero is not a regular file/, () => ({ PINWARD_KEY_FILE: '/dev/zero' })),
+  mistake('the key file is a circle of links', /the key file .*one cannot be read: ELOOP/, () => ({
+    PINWARD_KEY_FILE: circle(),
+  })),
+  mistake('the key file is empty', /empty\.json cannot be read: it is no JSON/, () => ({
+    PINWARD_KEY_FILE: file('empty.json', ''),
+  })),
+  mistake('the key file is cut off', /cut\.json cannot be read: it is no JSON/, () => ({
+    PINWARD_KEY_FILE: file('cut.json', readFileSync(join(production.dataDir, 'keys.json')).subarray(0, 900)),
+  })),
+  mistake('the key file is garbage', /garbage\.json cannot be read: it is no JSON/, () => ({
+    PINWARD_KEY_FILE: file('garbage.json', randomBytes(2000)),
+  })),
+  mistake('the key file is too large', /large\.json is larger than/, () => ({
+    PINWARD_KEY_FILE: file('large.json', ' '.repeat(5_000_000)),
+  })),
+  mistake('the key file is null', /null\.json is not a key file/, () => ({
+    PINWARD_KEY_FILE: file('null.json', 'null'),
+  })),
+  mistake('the key file has a null among its keys', /nulls\.json is not a key file/, () => ({
+    PINWARD_KEY_FILE: keyFile('nulls.json', (stored) => ({ ...stored, keys: [null] })),
+  })),
   ...(['version', 'kcv', 'purpose', 'algorithm', 'created_at', 'wrapped'] as const).map((member) => ({
     what: `a key of the key file has a wrong ${member}`,
     env: () => ({
@@ -565,42 +410,26 @@ const KEYS: Mistake[] = [
     }),
     told: new RegExp(`wrong-${member}\\.json is not a key file`),
   })),
-  {
-    what: 'the key file has a wrong KEK record',
-    env: () => ({
-      PINWARD_KEY_FILE: keyFile('wrong-kek.json', (stored) => void Object.assign(stored, { kek: { kcv: 1 } })),
-    }),
-    told: /wrong-kek\.json is not a key file/,
-  },
-  {
-    what: 'the key file has wrong retired KEKs',
-    env: () => ({
-      PINWARD_KEY_FILE: keyFile('wrong-retired.json', (stored) => void Object.assign(stored, { retired_keks: [null] })),
-    }),
-    told: /wrong-retired\.json is not a key file/,
-  },
-  {
-    what: 'the key file has a key twice',
-    env: () => ({ PINWARD_KEY_FILE: keyFile('twice.json', ({ keys }) => void keys.push(keys[0] ?? null)) }),
-    told: /twice\.json/,
-  },
-  {
-    what: 'the key file is of another installation',
-    env: () => ({ PINWARD_KEY_FILE: keyFile('other.json', (stored) => void Object.assign(stored, { id: 'another' })) }),
-    told: /other\.json/,
-  },
-  {
-    what: 'the key file exists already',
+  mistake('the key file has a wrong KEK record', /wrong-kek\.json is not a key file/, () => ({
+    PINWARD_KEY_FILE: keyFile('wrong-kek.json', (stored) => void Object.assign(stored, { kek: { kcv: 1 } })),
+  })),
+  mistake('the key file has wrong retired KEKs', /wrong-retired\.json is not a key file/, () => ({
+    PINWARD_KEY_FILE: keyFile('wrong-retired.json', (stored) => void Object.assign(stored, { retired_keks: [null] })),
+  })),
+  mistake('the key file has a key twice', /twice\.json/, () => ({
+    PINWARD_KEY_FILE: keyFile('twice.json', ({ keys }) => void keys.push(keys[0] ?? null)),
+  })),
+  mistake('the key file is of another installation', /other\.json/, () => ({
+    PINWARD_KEY_FILE: keyFile('other.json', (stored) => void Object.assign(stored, { id: 'another' })),
+  })),
+  mistake('the key file exists already', /there is a key file at .* already; nothing was changed$/, {
     args: ['keys', 'init'],
-    told: /there is a key file at .* already; nothing was changed$/,
-  },
+  }),
   { what: 'the old KEK is not given', args: ['keys', 'rotate', 'kek'], told: /PINWARD_OLD_KEK/ },
-  {
-    what: 'the old KEK is no key',
+  mistake('the old KEK is no key', /PINWARD_OLD_KEK must hold 64 hex digits/, {
     args: ['keys', 'rotate', 'kek'],
     env: () => ({ PINWARD_OLD_KEK: 'Qzj7a' }),
-    told: /PINWARD_OLD_KEK must hold 64 hex digits/,
-  },
+  }),
   { what: 'the purpose is unknown', args: ['keys', 'rotate', 'pins'], told: /pins is not one of pin-verify/ },
   { what: 'the version is no number', args: ['keys', 'destroy', 'cvv', 'one'], told: /there is no cvv key of version/ },
 ];
@@ -612,60 +441,40 @@ const COMMANDS: Mistake[] = [
   { what: 'an option is missing', args: ['merchant', 'create'], told: /required option .*--help/ },
   { what: 'a date is none', args: ['audit', 'prune', '--before', 'yesterday'], told: /not a date.*--help/ },
   { what: 'the merchant does not exist', args: ['merchant', 'disable', 'M1'], told: /M1/ },
-  {
-    what: 'an allowlist has a host name',
+  mistake('an allowlist has a host name', /neither an IP address nor a CIDR block|no merchant/, {
     args: ['credential', 'create', '--merchant', 'M1', '--allow-ip', 'example.com'],
-    told: /neither an IP address nor a CIDR block|no merchant/,
-  },
-  {
-    what: 'a secret from standard input is too long',
+  }),
+  mistake('a secret from standard input is too long', /standard input is longer than/, {
     args: ['credential', 'create', '--merchant', 'M1', '--import', 'key_of_another'],
     input: 'Qzj7a'.repeat(10_000),
-    told: /standard input is longer than/,
-  },
-  {
-    what: 'a share is too long',
+  }),
+  mistake('a share is too long', /standard input is longer than/, {
     args: ['keys', 'import-components', 'cvv', '--share', '1'],
     input: 'Qzj7a'.repeat(10_000),
-    told: /standard input is longer than/,
-  },
-  {
-    what: 'the package sheet is missing',
+  }),
+  mistake('the package sheet is missing', /\/nowhere\.json cannot be read: there is no such file$/, {
     args: ['package', 'create', '/nowhere.json'],
-    told: /\/nowhere\.json cannot be read: there is no such file$/,
-  },
+  }),
   { what: 'the package sheet is a directory', args: ['package', 'create', '/etc'], told: /\/etc is a directory/ },
-  {
-    what: 'the package sheet never ends',
+  mistake('the package sheet never ends', /\/dev\/zero is not a regular file/, {
     args: ['package', 'create', '/dev/zero'],
-    told: /\/dev\/zero is not a regular file/,
-  },
-  {
-    what: 'the package sheet is not JSON',
+  }),
+  mistake('the package sheet is not JSON', /the file is not JSON/, {
     args: () => ['package', 'create', file('sheet.json', '{')],
-    told: /the file is not JSON/,
-  },
-  {
-    what: 'the package sheet is null',
+  }),
+  mistake('the package sheet is null', /the package is not valid/, {
     args: () => ['package', 'create', file('null-sheet.json', 'null')],
-    told: /the package is not valid/,
-  },
-  {
-    what: 'the issuer of an import does not exist',
+  }),
+  mistake('the issuer of an import does not exist', /there is no issuer I1/, {
     args: ['cards', 'import', '/dev/null', '--issuer', 'I1'],
-    told: /there is no issuer I1/,
-  },
+  }),
   { what: 'the callback address is no URL', args: ['callbacks', 'configure', 'M1', '--url', 'example'], told: /.+/ },
-  {
-    what: 'a share cannot be written',
+  mistake('a share cannot be written', /\/dev\/null\/x cannot be used/, {
     args: ['keys', 'export-components', 'cvv', '--out', '/dev/null/x'],
-    told: /\/dev\/null\/x cannot be used/,
-  },
-  {
-    what: 'the sandbox is reset in production',
+  }),
+  mistake('the sandbox is reset in production', /there is no sandbox in production mode/, {
     args: ['sandbox', 'reset'],
-    told: /there is no sandbox in production mode/,
-  },
+  }),
 ];
 
 function circle(): string {

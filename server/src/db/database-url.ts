@@ -29,6 +29,15 @@ export function databaseUrlFaults(text: string): string[] {
   return address ? parameterFaults(rest) : ['cannot be read: its form is postgres://USER:PASSWORD@HOST:PORT/DATABASE'];
 }
 
+/**
+ * The URL with `verify-full` for the weaker modes. The driver treats them alike, but prints several
+ * lines of warning about it. With `uselibpqcompat` the mode means what libpq does.
+ */
+export function plainDatabaseUrl(text: string): string {
+  if (/[?&]uselibpqcompat=/.test(text)) return text;
+  return text.replace(/([?&]sslmode=)(?:prefer|require|verify-ca)(?=&|$)/, '$1verify-full');
+}
+
 function isEncoded(text: string): boolean {
   if (/%(?![0-9A-Fa-f]{2})/.test(text)) return false;
   try {
