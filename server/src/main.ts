@@ -20,8 +20,11 @@ const STOP_DEADLINE_MS = 20_000;
 const NOTE_LIMIT_BYTES = 4_096;
 const UNKNOWN_PLACE = 'its address is not known yet';
 
+let serving = false;
+
 /** Runs the platform until a signal ends it. */
 async function serve(): Promise<void> {
+  serving = true;
   const config = readConfig();
   const log = createLog(config.logLevel);
   const runningFile = join(config.dataDir, 'running.json');
@@ -115,13 +118,11 @@ function fail(error: unknown): never {
   process.exit(1);
 }
 
-/** A reader of our output that ends early, as `head` does, has what it wanted. */
-function endWithReader(error: NodeJS.ErrnoException): void {
-  if (error.code === 'EPIPE') process.exit(0);
-  fail(error);
-}
-
-process.stdout.on('error', endWithReader);
+/** A reader of our output that ends early, as `head` does, has what it wanted. A platform goes on without it. */
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') fail(error);
+  if (!serving) process.exit(0);
+});
 process.on('uncaughtException', fail);
 try {
   await operatorProgram(serve).parseAsync();

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { after, describe, test } from 'node:test';
@@ -8,6 +8,7 @@ import pino from 'pino';
 import { ConfigError, readConfig } from '../src/config.ts';
 import { logOptions } from '../src/log.ts';
 import { Secret } from '../src/secret.ts';
+import { SETTING_NAMES } from '../src/setting-names.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'pinward-config-'));
 after(() => rmSync(scratch, { recursive: true, force: true }));
@@ -115,6 +116,34 @@ describe('a fault is named and its value is not', () => {
 
   test('and all of them at once', () => {
     assert.equal(faultsOf({ PORT: 'x', LOG_LEVEL: 'y', PINWARD_KEK: 'z', TRUST_PROXY: 'w' }).length, 4);
+  });
+});
+
+describe('names of settings', () => {
+  test('are those that the operating guide describes', () => {
+    const guide = readFileSync(new URL('../../docs/operating.md', import.meta.url), 'utf8');
+    const rows = guide.split('\n').filter((line) => /^\| `[A-Z]/.test(line));
+    const named = rows.flatMap((row) => row.split('|')[1]?.match(/[A-Z_]*[A-Z0-9]+_?[A-Z0-9_]*/g) ?? []);
+    const [prefix] = named.filter((name) => name === 'PINWARD_OLD_KEK');
+    const whole = named.map((name) => (name.startsWith('_') ? `${prefix}${name}` : name));
+    assert.deepEqual(whole.sort(), [...SETTING_NAMES].sort());
+  });
+
+  test('that are nearly a setting are refused, with the setting; those of other programs are not', () => {
+    for (const [name, meant] of [
+      ['PINWARD_MDOE', 'PINWARD_MODE'],
+      ['PINWARD_KEY', 'PINWARD_KEK'],
+      ['pinward_mode', 'PINWARD_MODE'],
+      ['PINWARD_KEY_FLIE', 'PINWARD_KEY_FILE'],
+      ['LIMIT_FAILED_AUTHS_PER_MINUTE', 'LIMIT_FAILED_AUTH_PER_MINUTE'],
+      ['TRUST_PROXYS', 'TRUST_PROXY'],
+    ] as const)
+      assert.match(faultsOf({ [name]: 'x' }).join(), new RegExp(`^${name} is not a setting; ${meant} is$`));
+    // Kubernetes sets the first four in every pod if a service has the name pinward.
+    for (const name of ['PINWARD_PORT', 'PINWARD_SERVICE_HOST', 'PINWARD_SERVICE_PORT', 'PINWARD_PORT_80_TCP_ADDR'])
+      assert.deepEqual(faultsOf({ [name]: 'tcp://10.0.0.1:80' }), []);
+    for (const name of ['HOSTS', 'DATABASE_URI', 'LOG_LEVELS', 'PATH', 'PINWARD_NEXT_VERSIONS_SETTING'])
+      assert.deepEqual(faultsOf({ [name]: 'x' }), []);
   });
 });
 
