@@ -13,6 +13,7 @@ export interface Line {
 }
 
 const NEWLINE = 0x0a;
+const STANDARD_INPUT = 'standard input';
 
 /**
  * Splits a stream into lines, and keeps at most one line of at most `limitBytes` in memory. A
@@ -47,7 +48,7 @@ export async function* readLines(input: Readable, limitBytes: number): AsyncGene
  */
 export async function openInput(path: string): Promise<Readable> {
   if (path === '-') {
-    requireStream('standard input', fstatSync(process.stdin.fd));
+    requireStream(STANDARD_INPUT, fstatSync(process.stdin.fd));
     return process.stdin;
   }
   const file = await open(path, constants.O_RDONLY).catch(fail(path));
@@ -79,7 +80,7 @@ function fail(path: string): (error: unknown) => never {
 
 function requireStream(name: string, stats: ReturnType<typeof fstatSync>): void {
   if (stats.isDirectory()) throw new OperatorError(`${name} is a directory, not a file`);
-  const isTerminal = stats.isCharacterDevice() && name === 'standard input';
+  const isTerminal = name === STANDARD_INPUT && process.stdin.isTTY;
   if (stats.isBlockDevice() || (stats.isCharacterDevice() && !isTerminal))
     throw new OperatorError(`${name} is a device, not a file`);
 }
@@ -90,7 +91,7 @@ export async function readInput(limitBytes: number): Promise<string> {
   let length = 0;
   for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
     length += chunk.length;
-    if (length > limitBytes) throw new OperatorError(`standard input is longer than ${limitBytes} bytes`);
+    if (length > limitBytes) throw new OperatorError(`${STANDARD_INPUT} is longer than ${limitBytes} bytes`);
     pieces.push(chunk);
   }
   const text = decodeUtf8(Buffer.concat(pieces));

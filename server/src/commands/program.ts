@@ -51,7 +51,7 @@ export function operatorProgram(serve: () => Promise<void>): Command {
 function usageFault(text: string): string {
   return `${text
     .trim()
-    .replace(/^error: /, '')
+    .replace(/^error: |\.$/g, '')
     .replaceAll(/\s+/g, ' ')}; --help shows what there is`;
 }
 
