@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import type { Logger } from 'pino';
 import { sendCallbacks } from './callbacks/send-callbacks.ts';
 import { faultText, listenFault } from './commands/fault-text.ts';
+import { noteReaderGone, ReaderGoneError } from './commands/output.ts';
 import { operatorProgram } from './commands/program.ts';
 import { type Config, readConfig } from './config.ts';
 import { InUseError } from './db/embedded.ts';
@@ -20,11 +21,8 @@ const STOP_DEADLINE_MS = 20_000;
 const NOTE_LIMIT_BYTES = 4_096;
 const UNKNOWN_PLACE = 'its address is not known yet';
 
-let serving = false;
-
 /** Runs the platform until a signal ends it. */
 async function serve(): Promise<void> {
-  serving = true;
   const config = readConfig();
   const log = createLog(config.logLevel);
   const runningFile = join(config.dataDir, 'running.json');
@@ -114,14 +112,14 @@ function readRunningFile(path: string): string {
 
 /** Prints the fault and ends the process with status 1. */
 function fail(error: unknown): never {
+  if (error instanceof ReaderGoneError) process.exit(0);
   process.stderr.write(`pinward-server: ${faultText(error)}\n`);
   process.exit(1);
 }
 
-/** A reader of our output that ends early, as `head` does, has what it wanted. A platform goes on without it. */
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') fail(error);
-  if (!serving) process.exit(0);
+  noteReaderGone();
 });
 process.on('uncaughtException', fail);
 try {

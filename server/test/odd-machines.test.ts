@@ -149,8 +149,10 @@ test('a note of what runs that was damaged is not repeated', async (t) => {
 });
 
 test('a reader that ends early ends a command quietly', async (t) => {
-  const { stderr } = await shell(install(t), '{ $MAIN audit export; $MAIN merchant list; } | true');
+  const installation = install(t);
+  const { stderr } = await shell(installation, '{ $MAIN audit export; $MAIN merchant list; } | true');
   assert.equal(stderr, '');
+  assert.equal(installation.databasePid(), undefined, 'and its database does not stay behind');
 });
 
 describe('a secret as Kubernetes mounts it', { skip: NOT_ROOT }, () => {

@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { type Command, InvalidArgumentError } from 'commander';
 import { exportAudit } from '../audit/export-audit.ts';
 import { pruneAudit } from '../audit/prune-audit.ts';
@@ -7,7 +6,7 @@ import { atOneMoment } from '../audit/store.ts';
 import { verifyAudit } from '../audit/verify-audit.ts';
 import { OperatorError } from '../operator-error.ts';
 import { readUtcDate } from '../utc-time.ts';
-import { type OperatorPlatform, print, withPlatform } from './output.ts';
+import { type OperatorPlatform, print, printSlowly, withPlatform } from './output.ts';
 
 export function addAuditCommands(program: Command): void {
   const audit = program.command('audit').description('the audit trail');
@@ -52,8 +51,7 @@ async function verify({ db, keys }: OperatorPlatform): Promise<void> {
 /** Waits while the reader is slow: the trail may be larger than the memory. */
 async function exportSince({ db, keys }: OperatorPlatform, sinceMs: number): Promise<void> {
   await atOneMoment(db, async (snapshot) => {
-    for await (const line of exportAudit(snapshot, keys, sinceMs))
-      if (!process.stdout.write(line)) await once(process.stdout, 'drain');
+    for await (const line of exportAudit(snapshot, keys, sinceMs)) await printSlowly(line);
   });
 }
 

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { type Config, readConfig } from '../config.ts';
 import { isDuplicate } from '../db/errors.ts';
 import { OperatorError } from '../operator-error.ts';
@@ -20,8 +21,28 @@ export async function withPlatform(work: (platform: OperatorPlatform) => Promise
   }
 }
 
+/** The reader of our output has ended, as `head` does: it has what it wanted. */
+export class ReaderGoneError extends Error {}
+
+let readerGone = false;
+
+/** From now on commands end at what they would write next, and close what they opened. */
+export function noteReaderGone(): void {
+  readerGone = true;
+}
+
 export function print(text: string): void {
+  if (readerGone) throw new ReaderGoneError();
   process.stdout.write(`${text}\n`);
+}
+
+/** Prints lines of a list that may be larger than the memory: waits while the reader is slow. */
+export async function printSlowly(lines: string): Promise<void> {
+  if (readerGone) throw new ReaderGoneError();
+  if (process.stdout.write(lines)) return;
+  await once(process.stdout, 'drain').catch(() => {
+    throw new ReaderGoneError();
+  });
 }
 
 /** A list is printed with blanks between its items, an empty list as `-`. */
