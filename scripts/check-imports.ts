@@ -58,7 +58,7 @@ const WORKSPACES: Record<string, string[]> = {
 };
 
 /** Programs around the packages, which may reach into the server. */
-const FREE = /^(server\/test|bench|demo|scripts)\//;
+const FREE = /^(server\/test|attack|bench|demo|scripts)\//;
 
 const SERVER = 'server/src/';
 

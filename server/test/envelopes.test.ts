@@ -41,6 +41,9 @@ const claims = (pin: string, more = {}) => ({
   jti: randomUUID(),
   ...more,
 });
+/** The tag has 16 bytes, so four bits of its last letter count for nothing. */
+const withStrayBits = (compact: string) =>
+  compact.slice(0, -1) + String.fromCharCode((compact.at(-1) as string).charCodeAt(0) + 1);
 const isSet = async (pin: string) => (await storedPin(platform, 'C202605220001'))?.is(pin) ?? false;
 
 async function demand(envelope: PinEnvelope, minimum: PinEnvelope): Promise<void> {
@@ -143,6 +146,8 @@ describe('jwe:', () => {
       () => sealJwe(jwk, {}, { payload: JSON.stringify(claims('14253')).replace('"14253"', '"14253\\u0036"') }),
     ],
     ['with its PIN inside another member', () => sealJwe(jwk, claims('', { pin: undefined, more: { pin: '142536' } }))],
+    ['with padding', async () => `${await sealJwe(jwk, claims('142536'))}==`],
+    ['with stray bits in its last letter', async () => withStrayBits(await sealJwe(jwk, claims('142536')))],
     ['that holds no object', () => sealJwe(jwk, {}, { payload: '"pin"' })],
     ['that holds no JSON', () => sealJwe(jwk, {}, { payload: '{"pin":"142536"' })],
     ['to a key that is not published', () => sealJwe(newJwk('P-256'), claims('142536'))],

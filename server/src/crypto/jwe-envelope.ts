@@ -28,7 +28,7 @@ export async function openJwe(
   keys: readonly { kid: string; privateKey: KeyObject }[],
   text: string,
 ): Promise<JweClaims | undefined> {
-  if (text.length > TEXT_LIMIT) return undefined;
+  if (text.length > TEXT_LIMIT || !text.split('.').every(isCanonicalBase64url)) return undefined;
   let plaintext: Uint8Array | undefined;
   try {
     const { kid, alg, enc, zip, crit } = decodeProtectedHeader(text);
@@ -45,6 +45,15 @@ export async function openJwe(
   } finally {
     plaintext?.fill(0);
   }
+}
+
+/**
+ * Whether bytes are spelled as RFC 7515 (appendix C) spells them. Decoders also take padding, the
+ * letters of ordinary base64, other characters, and stray bits in the last letter. Then one
+ * envelope would have many texts.
+ */
+function isCanonicalBase64url(part: string): boolean {
+  return Buffer.from(part, 'base64url').toString('base64url') === part;
 }
 
 /**
