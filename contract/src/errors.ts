@@ -9,6 +9,8 @@ interface ErrorEntry {
   when: string;
   /** The text after the name of the field at fault, if it differs from the code's own text. */
   field?: Record<Language, string>;
+  /** Whether the name of a field always stands before the text. */
+  alwaysField?: true;
 }
 
 /**
@@ -133,6 +135,12 @@ export const ERRORS = {
     chinese: '使用该 Idempotency-Key 的请求正在处理中',
     when: 'The first request with this key has no answer yet. `Retry-After` gives the seconds to wait.',
   },
+  callNotOffered: {
+    code: 1025,
+    english: 'This platform does not offer this call',
+    chinese: '本平台不提供此接口',
+    when: "The call is one of the API's money side (`account/*`, `card/consume/*`), which this platform does not do. HTTP 404.",
+  },
   cardholderExists: {
     code: 2001,
     english: 'Cardholder already exists',
@@ -173,13 +181,15 @@ export const ERRORS = {
     code: 2007,
     english: 'Please use English letters, numbers, spaces, or common address symbols (e.g. - / #).',
     chinese: '请使用英文字母、数字、空格或常用地址符号（如 - / #）。',
-    when: 'An address field holds another character. The name of the field stands before the text.',
+    when: 'An address field holds another character.',
+    alwaysField: true,
   },
   englishOnly: {
     code: 2008,
     english: 'Only English is supported',
     chinese: '仅支持英文',
-    when: 'An address field is not in English. The name of the field stands before the text.',
+    when: 'An address field is not in English.',
+    alwaysField: true,
     field: { en_US: 'only supports English input', zh_CN: '仅支持英文输入' },
   },
   countryUnsupported: {
@@ -187,17 +197,19 @@ export const ERRORS = {
     english: 'Country is not supported',
     chinese: '不支持该国家',
     when: 'The `country` is not a supported ISO 3166-1 alpha-2 code.',
+    alwaysField: true,
   },
   postalCodeUnfit: {
     code: 2010,
     english: 'The postal code does not match the selected address (state/province, city)',
     chinese: '邮政编码与所选地址（州/省、城市）不匹配',
-    when: "The `postal_code` does not have the country's form. The name of the field stands before the text.",
+    when: "The `postal_code` does not have the country's form.",
     // The API's own text blames state and city too, which are not judged here.
     field: {
       en_US: "The postal code does not match the country's form",
       zh_CN: '邮政编码与该国家的格式不匹配',
     },
+    alwaysField: true,
   },
   cardholderUniqueNoMismatch: {
     code: 2011,
@@ -233,7 +245,7 @@ export const ERRORS = {
     code: 4005,
     english: 'Card status does not allow this operation',
     chinese: '卡片当前状态不允许此操作',
-    when: 'The card is not `Activated`, so its PIN cannot be set, or it cannot change from its status to the requested one.',
+    when: 'The card is not `Activated`, so its PIN cannot be set or verified; or its PAN and CVV cannot be read in its status; or it cannot change from its status to the requested one; or the issuer decides on a card that was not applied for.',
   },
   cardTypeUnsupported: {
     code: 4006,
@@ -245,7 +257,8 @@ export const ERRORS = {
     code: 4010,
     english: 'Dialling code is not supported',
     chinese: '不支持该国际区号',
-    when: 'The `phone_code` is not a country calling code. The name of the field stands before the text.',
+    when: 'The `phone_code` is not a country calling code.',
+    alwaysField: true,
   },
   pinRefused: {
     code: 4016,

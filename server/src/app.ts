@@ -7,6 +7,7 @@ import { issuerApi } from './api/issuer/routes.ts';
 import { readJsonBodies } from './api/json-body.ts';
 import { jwksRoutes } from './api/jwks.ts';
 import { merchantApi } from './api/merchant/routes.ts';
+import { isNotOffered } from './api/not-offered.ts';
 import { documentMerchantApi, serveDocuments } from './api/openapi.ts';
 import { collectMethods } from './api/other-methods.ts';
 import { createAddressReader, nameAddresses } from './api/request-address.ts';
@@ -69,7 +70,8 @@ export async function buildApp(services: Services): Promise<App> {
 function nameRequests(app: App): void {
   app.addHook('onRequest', (request, reply, done) => {
     reply.header('X-Request-Id', request.id);
-    if (request.is404) sendFailure(request, reply, 'invalidParameter', { httpStatus: 404 });
+    const unknown = isNotOffered(request.url) ? 'callNotOffered' : 'invalidParameter';
+    if (request.is404) sendFailure(request, reply, unknown, { httpStatus: 404 });
     else if (request.raw.httpVersion === '1.1' && countHosts(request.raw.rawHeaders) !== 1)
       sendFailure(request, reply, 'invalidParameter', { httpStatus: 400, detail: { field: 'Host' } });
     else done();

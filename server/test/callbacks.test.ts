@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import type { ServerResponse } from 'node:http';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { CALLBACK_ACTIONS } from '@pinward/contract/vocabulary';
+import { merchantDocument } from '../src/api/openapi.ts';
 import { configureCallbacks } from '../src/callbacks/configure-callbacks.ts';
 import { createMerchantQuotas } from '../src/callbacks/merchant-quotas.ts';
 import { retryCallbacks } from '../src/callbacks/retry-callbacks.ts';
@@ -12,6 +14,7 @@ import { createCredential } from '../src/merchants/create-credential.ts';
 import { disableCredential } from '../src/merchants/disable-credential.ts';
 import { updateMerchant } from '../src/merchants/update-merchant.ts';
 import { appendEvent } from '../src/outbox/append-event.ts';
+import { contractOf } from './support/contract.ts';
 import { issuerOf } from './support/issuer.ts';
 import { accept, answer, isSigned, type Receiver, startReceiver } from './support/receiver.ts';
 import { OTHER_SECRET, pinBody, SANDBOX_SECRET } from './support/sandbox.ts';
@@ -146,6 +149,30 @@ test('PIN events, which statements write and not JSON.stringify, are signed and 
     ['Pin_set', 'Pin_blocked', 'Pin_unblocked'],
   );
   assert.ok(receiver.received.every((one) => isSigned(one)));
+  await updateMerchant(operator(), MAIN, { callbackActions: ['Card_update'] });
+});
+
+test('every callback action is documented, and is sent as the OpenAPI document has it', async () => {
+  await updateMerchant(operator(), MAIN, { callbackActions: [...CALLBACK_ACTIONS] });
+  const issuer = issuerOf(platform);
+  const merchant = merchantOf(platform);
+  const cardNo = 'C202605220001';
+  assert.equal((await merchant.call('POST', '/card/pin/set', pinBody('142536'))).code, 0);
+  for (let i = 0; i < 3; i++) await issuer.verify('635241');
+  await issuer.call('POST', '/pin/unblock', { card_no: cardNo });
+  for (const [status, reason] of [
+    ['Frozen', 'lost'],
+    ['Activated', undefined],
+  ])
+    assert.equal((await issuer.call('POST', '/card/status', { card_no: cardNo, status, reason })).code, 0);
+  send();
+  await allDelivered();
+  assert.deepEqual(new Set(receiver.received.map(({ action }) => action)), new Set(CALLBACK_ACTIONS));
+  const document = merchantDocument(platform.app) as { webhooks: object };
+  assert.deepEqual(Object.keys(document.webhooks).sort(), [...CALLBACK_ACTIONS].sort());
+  const contract = contractOf(document);
+  for (const { action, text } of receiver.received) await contract.judgeCallback(action, JSON.parse(text));
+  await assert.rejects(contract.judgeCallback('Pin_set', { id: 'x', action: 'Pin_set', data: {} }));
   await updateMerchant(operator(), MAIN, { callbackActions: ['Card_update'] });
 });
 

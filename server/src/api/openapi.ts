@@ -3,6 +3,7 @@ import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { version } from '../version.ts';
+import { documentedCallbacks } from './callbacks.ts';
 
 /*
  * The two OpenAPI documents. They are made from the routes: their schemas validate, serialise and document. What a
@@ -27,6 +28,7 @@ interface Operation {
   [key: string]: unknown;
 }
 interface Document {
+  webhooks?: Record<string, object>;
   paths: Record<string, Record<string, Operation>>;
   components?: { schemas?: Record<string, object> };
 }
@@ -52,6 +54,7 @@ export async function documentMerchantApi(app: FastifyInstance): Promise<void> {
       if (!('openapiObject' in given)) return given.swaggerObject;
       const document = given.openapiObject as unknown as Document;
       forEachOperation(document, (key, operation) => completeMerchantOperation(operation, configs.get(key) ?? {}));
+      document.webhooks = documentedCallbacks();
       return addFailureSchema(document) as never;
     },
   });

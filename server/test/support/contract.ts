@@ -30,6 +30,8 @@ export interface Contract {
   operations: string[];
   /** Throws unless the document has the answer: status, type, headers, and of the body every member and no other. Gives the operation. */
   judgeAnswer(method: string, path: string, answer: JudgedAnswer): Promise<string>;
+  /** Throws unless the document has the callback, with every member and no other. */
+  judgeCallback(action: string, body: unknown): Promise<void>;
   /** Throws unless the document takes the body. */
   judgeRequest(method: string, path: string, body: unknown): Promise<void>;
 }
@@ -42,12 +44,12 @@ export async function documentFaults(document: object): Promise<string[]> {
 let documents = 0;
 
 export function contractOf(document: object): Contract {
-  const { paths, ...rest } = structuredClone(document) as { paths: Paths };
+  const { paths, webhooks, ...rest } = structuredClone(document) as { paths: Paths; webhooks?: object };
   for (const operations of Object.values(paths))
     for (const operation of Object.values(operations))
       operation.responses = closed(operation.responses) as Operation['responses'];
   const uri = `https://contract.test/${++documents}`;
-  registerSchema({ ...rest, paths } as never, uri, META_SCHEMA);
+  registerSchema({ ...rest, paths, webhooks: closed(webhooks ?? {}) } as never, uri, META_SCHEMA);
   const validators = new Map<string, Promise<Validator>>();
 
   async function judge(steps: string[], value: unknown, what: string): Promise<void> {
@@ -99,6 +101,10 @@ export function contractOf(document: object): Contract {
         );
       }
       return name;
+    },
+    judgeCallback(action, body) {
+      const steps = ['webhooks', action, 'post', 'requestBody', 'content', 'application/json', 'schema'];
+      return judge(steps, body, `the callback ${action}`);
     },
     async judgeRequest(method, path, body) {
       const { operation, steps, name } = find(method, path);

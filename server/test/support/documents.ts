@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { CARD_TRANSITIONS } from '@pinward/contract/card-status';
-import { ERRORS } from '@pinward/contract/errors';
+import { ERRORS, type ErrorName, errorText } from '@pinward/contract/errors';
+import type { Language } from '@pinward/contract/vocabulary';
 import { merchantDocument } from '../../src/api/openapi.ts';
 import type { App } from '../../src/app.ts';
 import type { Queryable } from '../../src/db/queryable.ts';
@@ -27,11 +28,11 @@ export function documentUrl(name: string): URL {
 const NOTICE = '<!-- Written by `npm run generate`; a test compares it whole. -->';
 
 function errorsDocument(): string {
-  const rows = Object.entries(ERRORS).map(([name, { code, english, chinese, when }]) => [
+  const rows = Object.entries(ERRORS).map(([name, { code, when }]) => [
     String(code),
     `\`${name}\``,
-    english,
-    chinese,
+    arrivingText(name as ErrorName, 'en_US'),
+    arrivingText(name as ErrorName, 'zh_CN'),
     when,
   ]);
   return `# Error codes
@@ -39,11 +40,20 @@ function errorsDocument(): string {
 ${NOTICE}
 
 A failure has HTTP status 200 and \`{"code": N, "msg": "..."}\`, without \`data\`; success has code 0. \`msg\` is English, or Chinese with the header
-\`Language: zh_CN\`. Where one field is at fault, 1004 gives its name, a space and \`invalid parameter\` (\`参数无效\`): \`card_no invalid parameter\`.
-Every answer carries \`X-Request-Id\`, by which the platform's log knows it. Paths and methods that don't exist answer 404 and 405 with 1004.
+\`Language: zh_CN\`. FIELD stands for the name of the field at fault, such as \`card_no\` or \`address_info.city\`: \`card_no invalid parameter\`. A policy's reason may follow the text of 4016.
+Every answer carries \`X-Request-Id\`, by which the platform's log knows it. Paths and methods that don't exist answer 404 and 405 with 1004; calls that this platform does not offer answer 404 with 1025.
 
 ${table(['Code', 'Name in the source', 'English', 'Chinese', 'When'], rows)}
 `;
+}
+
+/** The text as it arrives, or the two texts of a code that has one with a field and one without. */
+function arrivingText(name: ErrorName, language: Language): string {
+  const { field, alwaysField } = ERRORS[name] as { field?: object; alwaysField?: true };
+  const plain = errorText(name, language);
+  const withField = errorText(name, language, { field: 'FIELD' });
+  if (alwaysField) return withField;
+  return field === undefined ? plain : `${plain}; or: ${withField}`;
 }
 
 function cardStatusDocument(): string {
