@@ -2,7 +2,21 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { ERRORS } from '@pinward/contract/errors';
 import { generatedDocuments, standingDocument } from './support/documents.ts';
-import { startPlatform, type TestPlatform } from './support/test-platform.ts';
+import {
+  BIN_NO,
+  CARDHOLDER_NO,
+  type Card,
+  DISABLED_API_KEY,
+  EXPIRED_API_KEY,
+  FIRST_CARD,
+  FROZEN_CARD,
+  OTHER_MERCHANTS_CARD,
+  pinBody,
+  SUSPENDED_API_KEY,
+  VIRTUAL_CARD,
+  wireNamesOf,
+} from './support/sandbox.ts';
+import { type Headers, merchantOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
 
 interface Operation {
   operationId?: string;
@@ -21,6 +35,102 @@ after(() => platform.close());
 describe('a generated document stands as the program makes it now', () => {
   for (const name of ['errors.md', 'openapi.json', 'card-status.md', 'schema.md']) {
     test(name, () => assert.equal(standingDocument(name), generated[name], 'run: npm run generate'));
+  }
+});
+
+describe('a call of the money side answers that it is not offered', () => {
+  for (const [method, path] of [
+    ['POST', '/account/transfer'],
+    ['POST', '/account/transfer/list'],
+    ['GET', '/account/U202605220001/info'],
+    ['POST', '/card/consume/list?page=0'],
+    ['GET', '/card/consume/X1/info'],
+  ] as const)
+    test(`${method} ${path}`, async () => {
+      const url = `/open-api/v1${path}`;
+      const answer = await platform.app.inject({ method, url });
+      assert.equal(answer.statusCode, 404);
+      assert.deepEqual(answer.json(), { code: 1025, msg: 'This platform does not offer this call' });
+      const chinese = await platform.app.inject({ method, url, headers: { language: 'zh_CN' } });
+      assert.deepEqual(chinese.json(), { code: 1025, msg: '本平台不提供此接口' });
+    });
+
+  test('a path that the API does not have is a faulty request', async () => {
+    for (const path of ['/account', '/account/transfers', '/card/consume', '/card/consume/a/b/info']) {
+      const answer = await platform.app.inject({ method: 'POST', url: `/open-api/v1${path}` });
+      assert.deepEqual([answer.statusCode, answer.json().code], [404, 1004], path);
+    }
+  });
+});
+
+describe('docs/errors.md has the text that arrives for', () => {
+  const rows = standingDocument('errors.md')
+    .split('\n')
+    .flatMap((line) => {
+      const [code, , english, chinese] = line
+        .split('|')
+        .slice(1, 5)
+        .map((cell) => cell.trim());
+      return /^\d{4}$/.test(code ?? '') ? [{ code: Number(code), texts: [english, chinese] as [string, string] }] : [];
+    });
+  const address = {
+    ...{ first_name: 'Ann', last_name: 'Lee', phone_code: '1', phone: '4155552671', postal_code: '94105' },
+    ...{ country: 'US', state: 'California', city: 'San Francisco', address_line1: '1 Main St' },
+  };
+  const apply = (more: object) => ({
+    ...{ card_unique_no: 'errors-1', cardholder_no: CARDHOLDER_NO, card_type: 'Physical', card_bin_no: BIN_NO },
+    address_info: { ...address, ...more },
+  });
+  const pin = (card: Card, value = '142536') => pinBody(value, wireNamesOf(card));
+  const calls: [code: number, path: string, body: object, field?: string | undefined, headers?: Headers][] = [
+    [1002, '/card/list', {}, undefined, { 'api-key': undefined }],
+    [1004, '/card/pin/set', { ...pin(FIRST_CARD), card_no: 7 }, 'card_no'],
+    [1005, '/card/list', {}, undefined, { timestamp: '1' }],
+    [1006, '/card/list', {}, undefined, { 'access-token': undefined }],
+    [1007, '/card/list', {}, undefined, { 'access-token': 'x' }],
+    [1008, '/card/list', {}, undefined, { 'api-key': 'unknown' }],
+    [1010, '/card/list', {}, undefined, { 'api-key': DISABLED_API_KEY }],
+    [1011, '/card/list', {}, undefined, { 'api-key': EXPIRED_API_KEY }],
+    [1019, '/card/list', { start_time: '2026-05-02 00:00:00', end_time: '2026-05-01 00:00:00' }],
+    [1020, '/card/list', { start_time: '2026-01-01', end_time: '2026-12-01' }],
+    [1022, '/card/list', {}, undefined, { 'api-key': SUSPENDED_API_KEY }],
+    [2007, '/card/apply', apply({ city: 'San_Francisco' }), 'address_info.city'],
+    [2008, '/card/apply', apply({ city: 'São Paulo' }), 'address_info.city'],
+    [2009, '/card/apply', apply({ country: 'XX' }), 'address_info.country'],
+    [2010, '/card/apply', apply({ postal_code: 'A' }), 'address_info.postal_code'],
+    [4001, '/card/pin/set', pin(OTHER_MERCHANTS_CARD)],
+    [4004, '/card/apply', { ...apply({}), card_bin_no: 'B1' }],
+    [4005, '/card/pin/set', pin(FROZEN_CARD)],
+    [4010, '/card/apply', apply({ phone_code: '999' }), 'address_info.phone_code'],
+    [4016, '/card/pin/set', pin(FIRST_CARD, '111111')],
+    [4017, '/card/pin/set', pin(VIRTUAL_CARD)],
+  ];
+  for (const [code, path, body, field = '', headers = {}] of calls)
+    test(`${code}`, async () => {
+      const merchant = merchantOf(platform);
+      for (const [i, language] of ['en_US', 'zh_CN'].entries()) {
+        const answer = await merchant.call('POST', path, body, { language, ...headers });
+        assert.equal(answer.code, code, answer.text);
+        const told = rows.find((row) => row.code === code)?.texts[i]?.split('; or: ') ?? [];
+        assert.ok(told.map((text) => text.replace('FIELD', field)).includes(answer.msg), `${answer.msg}: ${told}`);
+      }
+    });
+});
+
+test('every operation lists the codes that it can answer', () => {
+  for (const name of ['openapi.json', 'issuer-openapi.json']) {
+    const { paths } = JSON.parse(generated[name] as string) as { paths: Record<string, Record<string, object>> };
+    const gated = Object.entries(paths).filter(([path]) => /^\/(open-api|issuer)\//.test(path));
+    assert.ok(gated.length > 8);
+    for (const [path, operations] of gated)
+      for (const operation of Object.values(operations)) {
+        const [, codes] = /"code":\{"type":"integer","enum":\[([\d,]+)\]/.exec(JSON.stringify(operation)) ?? [];
+        const known = new Set<number>(Object.values(ERRORS).map(({ code }) => code));
+        assert.ok(
+          codes?.split(',').every((code) => known.has(Number(code))),
+          path,
+        );
+      }
   }
 });
 

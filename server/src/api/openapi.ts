@@ -1,9 +1,11 @@
 import { createHash } from 'node:crypto';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
+import { ERRORS, type ErrorName } from '@pinward/contract/errors';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { version } from '../version.ts';
 import { documentedCallbacks } from './callbacks.ts';
+import { refusalsOf } from './operation-codes.ts';
 
 /*
  * The two OpenAPI documents. They are made from the routes: their schemas validate, serialise and document. What a
@@ -30,7 +32,6 @@ interface Operation {
 interface Document {
   webhooks?: Record<string, object>;
   paths: Record<string, Record<string, Operation>>;
-  components?: { schemas?: Record<string, object> };
 }
 type RouteConfig = NonNullable<Parameters<FastifyInstance['route']>[0]['config']>;
 
@@ -53,9 +54,9 @@ export async function documentMerchantApi(app: FastifyInstance): Promise<void> {
     transformObject: (given) => {
       if (!('openapiObject' in given)) return given.swaggerObject;
       const document = given.openapiObject as unknown as Document;
-      forEachOperation(document, (key, operation) => completeMerchantOperation(operation, configs.get(key) ?? {}));
+      forEachOperation(document, (key, operation) => completeMerchantOperation(key, operation, configs.get(key) ?? {}));
       document.webhooks = documentedCallbacks();
-      return addFailureSchema(document) as never;
+      return document as never;
     },
   });
 }
@@ -83,8 +84,10 @@ export async function documentIssuerApi(scope: FastifyInstance): Promise<void> {
     transformObject: (given) => {
       if (!('openapiObject' in given)) return given.swaggerObject;
       const document = given.openapiObject as unknown as Document;
-      forEachOperation(document, (_key, operation) => addFailure(operation));
-      return addFailureSchema(document) as never;
+      forEachOperation(document, (key, operation) =>
+        addFailure(operation, refusalsOf({ key, gate: 'issuer', repeatable: false })),
+      );
+      return document as never;
     },
   });
   scope.get(
@@ -148,7 +151,11 @@ function forEachOperation(document: Document, visit: (key: string, operation: Op
 }
 
 /** Adds what the gate and the repeating of answers bring: headers of the request, and headers of the answer. */
-function completeMerchantOperation(operation: Operation, { gate, repeatable, answerHeaders }: RouteConfig): void {
+function completeMerchantOperation(
+  key: string,
+  operation: Operation,
+  { gate, repeatable, answerHeaders }: RouteConfig,
+): void {
   if (gate === undefined) return;
   operation.parameters = [
     ...GATE_HEADERS,
@@ -157,13 +164,12 @@ function completeMerchantOperation(operation: Operation, { gate, repeatable, ans
     ...(repeatable ? [IDEMPOTENCY_KEY] : []),
     ...(operation.parameters ?? []),
   ];
-  addFailure(operation, { ...(repeatable && REPEATABLE_ANSWER_HEADERS), ...answerHeaders });
+  const refusals = refusalsOf({ key, gate, repeatable: repeatable ?? false });
+  addFailure(operation, refusals, { ...(repeatable && REPEATABLE_ANSWER_HEADERS), ...answerHeaders });
 }
 
-const FAILURE = { $ref: '#/components/schemas/Failure' };
-
 /** Documents that an operation answers its success or a failure. */
-function addFailure(operation: Operation, headers: object = {}): void {
+function addFailure(operation: Operation, refusals: ErrorName[], headers: object = {}): void {
   const ok = operation.responses['200'];
   const content = ok?.content?.['application/json'];
   if (ok === undefined || content === undefined) return;
@@ -173,23 +179,25 @@ function addFailure(operation: Operation, headers: object = {}): void {
     'Retry-After': { description: 'Seconds; with code 1009', schema: { type: 'integer' } },
     ...headers,
   };
-  content.schema = { oneOf: [content.schema, FAILURE] };
+  content.schema = { oneOf: [content.schema, failureSchema(refusals)] };
 }
 
-function addFailureSchema(document: Document): Document {
-  document.components = {
-    ...document.components,
-    schemas: {
-      ...document.components?.schemas,
-      Failure: {
-        type: 'object',
-        required: ['code', 'msg'],
-        properties: { code: { type: 'integer', minimum: 1001 }, msg: { type: 'string' } },
-        additionalProperties: false,
+/** A failure with one of the codes that the operation can answer. */
+function failureSchema(refusals: ErrorName[]): object {
+  return {
+    title: 'Failure',
+    type: 'object',
+    required: ['code', 'msg'],
+    properties: {
+      code: {
+        type: 'integer',
+        enum: refusals.map((name) => ERRORS[name].code),
+        description: refusals.map((name) => `${ERRORS[name].code} ${ERRORS[name].english}`).join('; '),
       },
+      msg: { type: 'string' },
     },
+    additionalProperties: false,
   };
-  return document;
 }
 
 const GATE_HEADERS = [

@@ -106,17 +106,6 @@ export async function findBinToIssue(
   return row?.cardBinNo;
 }
 
-/** Whether a card, applied for or not, is under a BIN of this issuer. */
-export async function isUnderBinOf(tx: Queryable, issuerId: number, { merchantId, cardNo }: CardKey): Promise<boolean> {
-  const rows = await tx.query(
-    'is-under-bin-of',
-    `select from cards c join card_bins b using (card_bin_no)
-      where c.merchant_id = $1 and c.card_no = $2 and b.issuer_id = $3`,
-    [merchantId, cardNo, issuerId],
-  );
-  return rows.length > 0;
-}
-
 /**
  * Stores that the issuer has decided on an application: issued it or, with a reason,
  * refused it.
