@@ -36,7 +36,7 @@ export interface PinKey {
 const MIN_PIN_DIGITS = 4;
 const MAX_PIN_DIGITS = 12;
 const MAX_PAN_DIGITS = 19;
-/** Format 4 fills a shorter PAN up to this length. */
+/** All formats over a PAN fill shorter digits with zeros on the left, up to this length. */
 const PAN_FIELD_DIGITS = 12;
 const COMPACT_BYTES = 8;
 const EXTENDED_BYTES = 16;
@@ -97,7 +97,8 @@ function requirePairing(algorithm: KeyAlgorithm, format: PinBlockFormat): void {
 /**
  * Format 0 (9.3.2): PIN field XOR PAN field, in nibbles.
  * PIN field: `0 L P P P P p p p p p p p p F F`, L = PIN length, P = digit, p = digit or F.
- * PAN field: `0 0 0 0 A1 .. A12`, the 12 rightmost digits of the PAN without its check digit.
+ * PAN field: `0 0 0 0 A1 .. A12`, the 12 rightmost digits of the PAN without its check digit, with
+ * zeros on the left if there are fewer.
  */
 export function encodePinBlock0(pin: Uint8Array, pan: Uint8Array): Buffer {
   return overPan(
@@ -250,10 +251,14 @@ function withoutPan(block: Uint8Array, pan: Uint8Array, read: (field: Buffer) =>
   }
 }
 
-/** `0 0 0 0 A1 .. A12` of formats 0 and 3 (9.3.2.3). */
+/**
+ * `0 0 0 0 A1 .. A12` of formats 0 and 3 (9.3.2.3). Without its check digit, a PAN of 12 digits or
+ * fewer has less than 12 digits: they are filled with zeros on the left.
+ */
 function compactPanField(pan: Uint8Array): Buffer {
-  requirePan(pan, 13);
-  return Buffer.from(`0000${Buffer.from(pan.subarray(-13, -1)).toString('latin1')}`, 'hex');
+  requirePan(pan, 2);
+  const digits = Buffer.from(pan.subarray(-1 - PAN_FIELD_DIGITS, -1)).toString('latin1');
+  return Buffer.from(digits.padStart(2 * COMPACT_BYTES, '0'), 'hex');
 }
 
 function requirePan(pan: Uint8Array, minDigits: number): void {
