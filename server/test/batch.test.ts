@@ -339,6 +339,7 @@ describe('PIN sets on the database', () => {
       jti: undefined,
       jtiExpiresAtMs: 0,
       historyLength: 0,
+      judgedVersion: undefined,
     };
     const cards = await platform.db.query<{ cardNo: string }>(
       'cards',

@@ -12,7 +12,7 @@ import { explainPolicies } from '../src/commands/policy.ts';
 import { updateMerchant } from '../src/merchants/update-merchant.ts';
 import { deleteUnneededHistory } from '../src/pins/store.ts';
 import { issuerOf, panOf } from './support/issuer.ts';
-import { pinBody } from './support/sandbox.ts';
+import { FIRST_CARD, pinBody } from './support/sandbox.ts';
 import { install } from './support/server-process.ts';
 import { storedPin } from './support/stored-pin.ts';
 import { merchantOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
@@ -208,6 +208,33 @@ describe('a merchant’s policy', () => {
     assert.equal((await set('385017')).code, 0);
     assert.equal(await kept(), 1, 'the one that is replaced is not among the last one');
     assert.equal((await set('461927')).code, 0);
+  });
+
+  test('of five sets of one PIN at once, on two processes, history lets one through and refuses four', async () => {
+    await demand({ history: 'refuse' }, 5);
+    const second = await startPlatform({}, { databaseUrl: platform.databaseUrl, clock: platform.clock });
+    try {
+      const merchants = [merchantOf(platform), merchantOf(second)];
+      for (const { call } of merchants) await call('GET', `/card/${FIRST_CARD.cardNo}/detail`);
+      for (const pin of ['730581', '617204', '385017', '249058', '902846']) {
+        const answers = await Promise.all(
+          [0, 1, 0, 1, 0].map((i) => merchants[i]?.call('POST', '/card/pin/set', pinBody(pin))),
+        );
+        assert.deepEqual(answers.map((answer) => answer?.code).sort(), [0, 4016, 4016, 4016, 4016]);
+        assert.ok(await isSet(pin));
+      }
+      // Five different PINs at once, all of them remembered: not one of them gets through.
+      const remembered = ['730581', '617204', '385017', '249058', '902846'];
+      const answers = await Promise.all(
+        remembered.map((pin, i) => merchants[i % 2]?.call('POST', '/card/pin/set', pinBody(pin))),
+      );
+      assert.deepEqual(
+        answers.map((answer) => answer?.code),
+        [4016, 4016, 4016, 4016, 4016],
+      );
+    } finally {
+      await second.close();
+    }
   });
 
   test('history that is switched off is forgotten by housekeeping, and that of other merchants is not', async () => {

@@ -16,22 +16,31 @@ interface Candidate {
   pan: Uint8Array;
 }
 
+/** What the policies say of a PIN that none of them refuses. */
+export interface PolicyVerdict {
+  /** Policies that warn. */
+  warnings: PinPolicy[];
+  /** The version of the card's PIN when its history was read. Undefined without the `history` policy. */
+  judgedVersion: number | undefined;
+}
+
 /**
  * Checks a PIN, which meets the contract's rule, against the merchant's own policies. Throws 4016 with the first
- * policy that refuses it; returns those that warn. Queries the database only for policies in force.
+ * policy that refuses it. Queries the database only for policies in force.
  */
-export async function checkPolicies(services: Services, caller: Caller, candidate: Candidate): Promise<PinPolicy[]> {
+export async function checkPolicies(services: Services, caller: Caller, candidate: Candidate): Promise<PolicyVerdict> {
   const pin = digitsOf(candidate.pin);
   const about = await personalDigits(services, caller, candidate);
+  const verdict: PolicyVerdict = { warnings: [], judgedVersion: undefined };
   try {
-    const warnings: PinPolicy[] = [];
     for (const [policy, mode] of caller.pinPolicies) {
-      const weak = policy === 'history' ? await wasUsed(services, caller, candidate) : isWeakBy(policy, pin, about);
+      const weak =
+        policy === 'history' ? await wasUsed(services, caller, candidate, verdict) : isWeakBy(policy, pin, about);
       if (!weak) continue;
       if (mode === 'refuse') throw new ApiError('pinRefused', { policy });
-      warnings.push(policy);
+      verdict.warnings.push(policy);
     }
-    return warnings;
+    return verdict;
   } finally {
     for (const digits of [pin, about.pan, about.birthDate, about.phone]) digits?.fill(0);
   }
@@ -54,11 +63,21 @@ async function personalDigits(
   };
 }
 
-/** Whether the PIN is one of the card's last PINs, by their reference values. Compares with all of them. */
-async function wasUsed({ db, keys }: Services, caller: Caller, { cardNo, pin, pan }: Candidate): Promise<boolean> {
+/**
+ * Whether the PIN is one of the card's last PINs, by their reference values. Compares with all of them. Notes in the
+ * verdict at which version of the PIN the history was read.
+ */
+async function wasUsed(
+  { db, keys }: Services,
+  caller: Caller,
+  { cardNo, pin, pan }: Candidate,
+  verdict: PolicyVerdict,
+): Promise<boolean> {
   const { merchantId, pinHistory } = caller;
+  const recent = await findRecentPins(db, merchantId, cardNo, pinHistory);
+  verdict.judgedVersion = recent[0]?.version ?? 0;
   let found = false;
-  for (const { prv, salt, keyVersion } of await findRecentPins(db, merchantId, cardNo, pinHistory)) {
+  for (const { prv, salt, keyVersion } of recent) {
     const value = await pinReferenceValue(keys.pinVerify, keyVersion, { merchantId, cardNo, pan, salt, pin });
     found = timingSafeEqual(value, prv) || found;
   }

@@ -6,11 +6,12 @@ import type { MerchantActor } from '../audit/actor.ts';
 import { requirePhysical } from '../cards/lock-card.ts';
 import { panIdentity } from '../cards/store.ts';
 import { randomBytesPooled } from '../crypto/random.ts';
+import type { Database } from '../db/database.ts';
 import { isDuplicate } from '../db/errors.ts';
 import type { Caller } from '../merchants/caller.ts';
 import { throwIfLimited } from '../rate-limit.ts';
 import type { Services } from '../services.ts';
-import { checkPolicies } from './check-policies.ts';
+import { checkPolicies, type PolicyVerdict } from './check-policies.ts';
 import { openPinEnvelope } from './pin-envelope.ts';
 import { PIN_SALT_BYTES, pinReferenceValue } from './pin-reference-value.ts';
 import { type CardForPin, findCardForPin, writePin } from './store.ts';
@@ -25,10 +26,15 @@ export interface SetPinRequest {
   timestamp: string;
 }
 
+/** Each failed attempt means that another set on the card got through. */
+const ATTEMPTS_LIMIT = 1_000;
+
 /**
  * Sets the PIN of a physical card. Returns, once PIN, audit record and event are stored durably, the policies that
  * warn. Errors, in the order of the checks: 4001, 4017, 4005, 1009, 4016; and 4005 again if the card left
  * `Activated` before the write. The clear PIN exists only inside this call, as bytes, and is wiped before it ends.
+ *
+ * A PIN that was judged against the card's history is judged again if another set got through before the write.
  */
 export async function setPin(
   services: Services,
@@ -39,41 +45,55 @@ export async function setPin(
   const { db, clock, limits } = services;
   const { merchantId } = caller;
   const { cardNo } = request;
-  const card = await findCardForPin(db, merchantId, cardNo);
-  if (card === undefined || card.cardholderNo !== request.cardholderNo) throw new ApiError('cardMissing');
-  requirePhysical(card.cardType);
-  if (card.status !== 'Activated') throw new ApiError('cardStatusUnfit');
+  let card = await findActivatedCard(db, merchantId, request);
   const now = clock();
   throwIfLimited(limits.pinSetsPerCard.take(cardNo, now));
 
-  const { warnings, jti, ...reference } = await referencePin(services, caller, card, request, now);
-  const written = await writePin(db, {
-    merchantId,
-    cardNo,
-    ...reference,
-    envelope: request.envelope,
-    credentialId: caller.credentialId,
-    atMs: now,
-    ip: by.ip,
-    requestId: by.requestId,
-    tellMerchant: caller.callbackActions.has('Pin_set'),
-    jti,
-    jtiExpiresAtMs: now + JWE_LIFETIME_MS + JWE_CLOCK_SKEW_MS,
-    historyLength: caller.pinPolicies.has('history') ? caller.pinHistory : 0,
-  }).catch((error: unknown) => {
-    throw isDuplicate(error, 'used_jtis_pkey') ? new ApiError('pinRefused') : error;
-  });
-  if (!written) throw new ApiError('cardStatusUnfit');
-  return warnings;
+  for (let attempt = 0; attempt < ATTEMPTS_LIMIT; attempt++) {
+    const { warnings, ...reference } = await referencePin(services, caller, card, request, now);
+    const written = await writePin(db, {
+      merchantId,
+      cardNo,
+      ...reference,
+      envelope: request.envelope,
+      credentialId: caller.credentialId,
+      atMs: now,
+      ip: by.ip,
+      requestId: by.requestId,
+      tellMerchant: caller.callbackActions.has('Pin_set'),
+      jtiExpiresAtMs: now + JWE_LIFETIME_MS + JWE_CLOCK_SKEW_MS,
+      historyLength: caller.pinPolicies.has('history') ? caller.pinHistory : 0,
+    }).catch((error: unknown) => {
+      throw isDuplicate(error, 'used_jtis_pkey') ? new ApiError('pinRefused') : error;
+    });
+    if (written) return warnings;
+    if (reference.judgedVersion === undefined) throw new ApiError('cardStatusUnfit');
+    card = await findActivatedCard(db, merchantId, request);
+  }
+  throw new Error('a PIN set found another PIN on the card each time');
 }
 
-interface ReferencedPin {
+/** Errors: 4001, 4017, 4005. */
+async function findActivatedCard(
+  db: Database,
+  merchantId: number,
+  { cardNo, cardholderNo }: SetPinRequest,
+): Promise<CardForPin> {
+  const card = await findCardForPin(db, merchantId, cardNo);
+  if (card === undefined || card.cardholderNo !== cardholderNo) throw new ApiError('cardMissing');
+  requirePhysical(card.cardType);
+  if (card.status !== 'Activated') throw new ApiError('cardStatusUnfit');
+  return card;
+}
+
+interface ReferencedPin extends PolicyVerdict {
   prv: Buffer;
   salt: Buffer;
   keyVersion: number;
-  warnings: PinPolicy[];
   jti: string | undefined;
 }
+
+const NO_POLICIES: PolicyVerdict = { warnings: [], judgedVersion: undefined };
 
 /** Opens the envelope, judges the PIN by rule and policies, and makes its reference value. Errors: 4016. */
 async function referencePin(
@@ -96,10 +116,10 @@ async function referencePin(
     const pin = block.subarray(0, PIN_DIGITS);
     const pan = keys.pan.unwrap(card.panWrapped, panIdentity(cardNo));
     try {
-      const warnings =
-        caller.pinPolicies.size === 0 ? [] : await checkPolicies(services, caller, { cardNo, cardholderNo, pin, pan });
+      const candidate = { cardNo, cardholderNo, pin, pan };
+      const verdict = caller.pinPolicies.size === 0 ? NO_POLICIES : await checkPolicies(services, caller, candidate);
       const prv = await pinReferenceValue(keys.pinVerify, keyVersion, { merchantId, cardNo, pan, salt, pin });
-      return { prv, salt, keyVersion, warnings, jti };
+      return { prv, salt, keyVersion, jti, ...verdict };
     } finally {
       pan.fill(0);
     }

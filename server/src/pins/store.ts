@@ -35,6 +35,8 @@ export interface NewPin {
   jtiExpiresAtMs: number;
   /** How many PINs the merchant's `history` policy looks back at. */
   historyLength: number;
+  /** The PIN's version that the history was read at. Undefined if it was not read. */
+  judgedVersion: number | undefined;
 }
 
 const LANES = 4;
@@ -51,7 +53,7 @@ export function findCardForPin(db: Database, merchantId: number, cardNo: string)
 
 /**
  * Stores PIN, audit record and event, durably and together. Returns false, and stores nothing, if the card is not
- * `Activated`. Concurrent callers share a statement.
+ * `Activated`, or if its PIN is no longer of `judgedVersion`. Concurrent callers share a statement.
  */
 export function writePin(db: Database, pin: NewPin): Promise<boolean> {
   return db.batched(pin.jti === undefined && pin.historyLength === 0 ? WRITE : WRITE_WITH_HISTORY, pin);
@@ -85,13 +87,14 @@ const FIND: Batch<{ merchantId: number; cardNo: string }, CardForPin | undefined
  * the PIN's version and the audit record's place in its chain. Cards come sorted, so that two such statements do not
  * deadlock; if they ever do, the one that the server ends runs again card by card.
  *
- * `more` adds common table expressions; then the statement takes three more arrays.
+ * `more` adds common table expressions; then the statement takes four more arrays.
  */
 function writeStatement(more: string): string {
   const details = (version: string, row: string): string =>
     `pin_set_details(${version}, ${row}credential_id, ${row}ip, ${row}request_id, ${row}envelope)`;
-  const moreTypes = more && ', $12::text[], $13::bigint[], $14::int[]';
-  const moreColumns = more && ', jti, jti_expires_ms, history_length';
+  const moreTypes = more && ', $12::text[], $13::bigint[], $14::int[], $15::int[]';
+  const moreColumns = more && ', jti, jti_expires_ms, history_length, judged_version';
+  const isAsJudged = more && 'and (given.judged_version < 0 or c.pin_version = given.judged_version)';
   const moreReturned =
     more && `, c.pin_prv, c.pin_salt, c.pin_key_version, given.jti, given.jti_expires_ms, given.history_length`;
   return `
@@ -105,7 +108,7 @@ with head as (
                 $10::text[], $11::bool[]${moreTypes})
       as given (merchant_id, card_no, prv, salt, key_version, envelope, credential_id, at_ms, ip, request_id, tell_merchant${moreColumns})
    where c.merchant_id = given.merchant_id and c.card_no = given.card_no
-     and c.status = 'Activated' and c.card_type = 'Physical'
+     and c.status = 'Activated' and c.card_type = 'Physical' ${isAsJudged}
   returning c.merchant_id, c.card_no, c.cardholder_no, c.pin_version, c.pin_set_at, c.audit_count, c.audit_at_ms, c.audit_head, given.envelope,
             given.credential_id, given.at_ms, given.ip, given.request_id, given.tell_merchant${moreReturned}
 ), audit as (
@@ -137,6 +140,9 @@ export const WRITE_PINS = writeStatement('');
  * replaced is remembered too, since it may be from before the policy was switched on (`cards c` is seen as it was
  * before this statement). Two statements, because every table that a statement could write costs it time, also
  * where it writes no row of it.
+ *
+ * A set that was judged against the history meets the version that it was judged at, on the locked row. So no PIN
+ * that another set stored meanwhile is left out of the judgement, and the PIN that is replaced is the one remembered.
  */
 const WRITE_PINS_WITH_HISTORY = writeStatement(`, used as (
   insert into used_jtis (merchant_id, jti, expires_at)
@@ -183,6 +189,7 @@ function writeBatch(name: string, text: string, withHistory: boolean): Batch<New
           sorted.map((pin) => pin.jti ?? '-'),
           sorted.map((pin) => pin.jtiExpiresAtMs),
           sorted.map((pin) => pin.historyLength),
+          sorted.map((pin) => pin.judgedVersion ?? -1),
         );
       const [row] = await db.query<{ written: string | null }>(name, text, columns.map(arrayText));
       const written = new Set(row?.written?.split(','));
@@ -204,6 +211,7 @@ function arrayText(values: readonly (string | number | boolean)[]): string {
 
 /** A PIN that a card has or had, by its reference value. */
 export interface RecentPin {
+  version: number;
   prv: Buffer;
   salt: Buffer;
   keyVersion: number;
@@ -218,7 +226,7 @@ export async function findRecentPins(
 ): Promise<RecentPin[]> {
   return db.query(
     'find-recent-pins',
-    `select prv, salt, key_version as "keyVersion" from
+    `select version, prv, salt, key_version as "keyVersion" from
        (select pin_version as version, pin_prv as prv, pin_salt as salt, pin_key_version as key_version from cards
          where merchant_id = $1 and card_no = $2 and pin_version > 0
         union select version, prv, salt, key_version from pin_history where merchant_id = $1 and card_no = $2) recent
