@@ -109,7 +109,7 @@ export async function openKekSource(
 ): Promise<KekSource> {
   if (config.kek === undefined) return sandboxKek(config.dataDir);
   if (config.kek.kind !== 'hsm') return config.kek;
-  const hsm = await openHsm(config.kek.hsm);
+  const hsm = await openHsm(config.kek.hsm, onEvent);
   onEvent(`the HSM is there: ${hsm.report}`);
   return { kind: 'hsm', hsm };
 }

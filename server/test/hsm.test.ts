@@ -23,7 +23,7 @@ import { buildServices } from '../src/services.ts';
 import { issuerOf } from './support/issuer.ts';
 import { pinBody } from './support/sandbox.ts';
 import { ageKeys, install, until } from './support/server-process.ts';
-import { noHsm, noRemoteHsm, type RemoteHsm, remoteHsm, type SoftHsm, softHsm } from './support/soft-hsm.ts';
+import { noHsm, noRemoteHsm, PIN, type RemoteHsm, remoteHsm, type SoftHsm, softHsm } from './support/soft-hsm.ts';
 import { cloneDatabase, merchantOf, TEST_TIME_MS } from './support/test-platform.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'pinward-hsm-keys-'));
@@ -162,6 +162,92 @@ describe('a token is not opened', { skip: noHsm }, () => {
         (error: Error) => error instanceof HsmError && words.test(error.message) && !error.message.includes('48151623'),
       );
     });
+});
+
+test('of two tokens with the same label none is tried: the operator is told to name a slot', {
+  skip: noHsm,
+}, async () => {
+  const soft = softHsm();
+  try {
+    soft.addToken();
+    const wrong = { ...soft.config, pin: new Secret('00000000') };
+    const error = await openHsm(wrong).catch((refused: Error) => refused);
+    assert.ok(error instanceof HsmError);
+    assert.match(error.message, /has 2 tokens "pinward-test", in slots \d+ and \d+; no PIN was tried: set PINWARD_/);
+    assert.equal(soft.sawWrongPin(), false, 'no login was tried');
+    const [slot] = error.message.match(/\d{3,}/) ?? [];
+    await assert.rejects(openHsm({ ...wrong, token: Number(slot) }), /refuses the PIN$/);
+    assert.equal(soft.sawWrongPin(), true, 'as the same test sees it when there was one');
+    const hsm = await openHsm({ ...soft.config, token: Number(slot) });
+    await hsm.close();
+  } finally {
+    soft.close();
+  }
+});
+
+describe('a token that refuses the PIN', { skip: noRemoteHsm }, () => {
+  const OTHER_PIN = '27182818';
+  let remote: RemoteHsm;
+  before(async () => {
+    remote = await remoteHsm();
+  });
+  after(() => remote.close());
+
+  test('is asked once by a platform that serves, which says so and is not ready until it is started again', async (t) => {
+    const installation = install(t, { env: remote.env });
+    const server = await installation.serve();
+    const readiness = async () => (await fetch(`${server.url}/readyz`)).status;
+    assert.equal(await readiness(), 200);
+    await remote.goAway();
+    remote.changePin(PIN, OTHER_PIN);
+    await remote.comeBack();
+    const told = /refuses the PIN; it is not asked again: give the right PIN and start the platform again/g;
+    await until('it is told', async () => {
+      assert.equal(await readiness(), 503);
+      return told.test(server.stdout());
+    });
+    // Now a login with the configured PIN would succeed. If there is none, the token was not asked again.
+    remote.changePin(OTHER_PIN, PIN);
+    for (let i = 0; i < 10; i++) {
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      assert.equal(await readiness(), 503);
+    }
+    const events = server
+      .stdout()
+      .split('\n')
+      .filter((line) => line.includes('"msg":"the token'));
+    assert.equal(events.length, 1, 'it is told once');
+    assert.ok(!server.stdout().includes(PIN));
+    await server.stop('SIGTERM');
+    const again = await installation.serve();
+    assert.equal((await fetch(`${again.url}/readyz`)).status, 200);
+  });
+
+  test('is not asked by another worker either, after the first has died', async () => {
+    const workers: Worker[] = [];
+    const onWorker = (message: unknown) => void workers.push((message as { worker: Worker }).worker);
+    subscribe('worker_threads', onWorker);
+    const events: string[] = [];
+    const hsm = await openHsm(remote.config, (event) => void events.push(event));
+    try {
+      await hsm.makeKey('asked-once');
+      await remote.goAway();
+      remote.changePin(PIN, OTHER_PIN);
+      await remote.comeBack();
+      await until('it is refused', () => hsm.checkValue('asked-once').then(undefined, () => hsm.refusal));
+      remote.changePin(OTHER_PIN, PIN);
+      await workers[0]?.terminate();
+      for (let i = 0; i < 5; i++) {
+        await new Promise((resolve) => setTimeout(resolve, 200));
+        await assert.rejects(hsm.checkValue('asked-once'), /refuses the PIN; it is not asked again/);
+      }
+      assert.equal(workers.length, 1);
+      assert.equal(events.length, 1);
+    } finally {
+      unsubscribe('worker_threads', onWorker);
+      await hsm.close();
+    }
+  });
 });
 
 describe('the platform on an HSM', { skip: noRemoteHsm }, () => {

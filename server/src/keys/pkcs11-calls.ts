@@ -37,8 +37,11 @@ export interface HsmRequest {
 
 export type HsmAnswer = { id: number; value: Uint8Array } | { id: number; fault: string; gone: boolean };
 
-/** The worker's first message: what the token says of itself, or why it cannot be opened. */
-export type HsmGreeting = { report: string } | { fault: string };
+/**
+ * The worker's first message: what the token says of itself, or why it cannot be opened. A final
+ * fault may come later too: the token refused the PIN, and is not asked again.
+ */
+export type HsmGreeting = { report: string } | { fault: string; final: boolean };
 
 export interface HsmWorkerData {
   /** Whether this worker replaces one that died. */
@@ -52,6 +55,8 @@ export interface HsmWorkerData {
 export interface HsmCalls {
   /** What the token says of itself, and the mechanisms that were probed. */
   readonly report: string;
+  /** Why the token is not asked any more. Undefined while it takes the PIN. */
+  readonly refusal: string | undefined;
   /** Rejects with an HsmError, after 5 s at the latest. The caller wipes its own `data`. */
   call(op: HsmRequest['op'], label: string, data?: Uint8Array): Promise<Buffer>;
   close(): Promise<void>;
@@ -64,16 +69,21 @@ const RESTART_EVERY_MS = 500;
 const PENDING_LIMIT = 10_000;
 const NO_BYTES = Buffer.alloc(0);
 
-/** Starts the worker and opens the token. Errors: HsmError. */
-export async function openHsmCalls(config: HsmConfig): Promise<HsmCalls> {
+/**
+ * Starts the worker and opens the token. `onEvent` hears of a final refusal, once. Errors:
+ * HsmError.
+ */
+export async function openHsmCalls(config: HsmConfig, onEvent: (event: string) => void): Promise<HsmCalls> {
   const pending = createPendingCalls();
-  const worker = keepWorker(config, pending);
+  const worker = keepWorker(config, pending, onEvent);
   const report = await worker.startFirst();
   let nextId = 0;
   /** Callers that wait. They keep the process running; an idle or hanging token does not. */
   let waiting = 0;
 
   async function call(op: HsmRequest['op'], label: string, given: Uint8Array = NO_BYTES): Promise<Buffer> {
+    const refusal = worker.refusal();
+    if (refusal !== undefined) throw new HsmError(refusal, true);
     if (pending.size() >= PENDING_LIMIT) throw new HsmError('the HSM is busy', true);
     const living = worker.living();
     if (living === undefined) throw new HsmError('the PKCS#11 worker is being started again', true);
@@ -92,6 +102,9 @@ export async function openHsmCalls(config: HsmConfig): Promise<HsmCalls> {
 
   return {
     report,
+    get refusal() {
+      return worker.refusal();
+    },
     call,
     async close() {
       if (worker.current() !== undefined) await call('close', '').catch(() => {}); // fails if the worker died
@@ -149,27 +162,49 @@ interface Started {
   reject(error: HsmError): void;
 }
 
+interface WorkerEvents extends Started {
+  /** The token refused the PIN for good. */
+  onRefusal(fault: string): void;
+  onExit(): void;
+}
+
 interface KeptWorker {
   /** Starts the first worker. Returns what the token says of itself, or throws an HsmError. */
   startFirst(): Promise<string>;
   current(): Worker | undefined;
+  /** Why no worker opens the token any more. */
+  refusal(): string | undefined;
   /**
    * The worker, or a new one if it died, at most twice a second. A new worker connects to
-   * the token by itself.
+   * the token by itself, so none is started after a final refusal.
    */
   living(): Worker | undefined;
   stop(): Promise<void>;
 }
 
-function keepWorker({ module, token, pin }: HsmConfig, pending: PendingCalls): KeptWorker {
+function keepWorker(
+  { module, token, pin }: HsmConfig,
+  pending: PendingCalls,
+  onEvent: (event: string) => void,
+): KeptWorker {
   const data = { module, token, pin: pin.expose() };
   let worker: Worker | undefined;
+  let refusal: string | undefined;
   let startedAtMs = 0; // performance.now()
+  /** Before that, whoever starts the first worker is told. */
+  let startedOnce = false;
   let stopped = false;
 
   function start(started: Started): Worker {
-    worker = startWorker({ ...data, again: startedAtMs > 0 }, pending, started, () => {
-      worker = undefined;
+    worker = startWorker({ ...data, again: startedAtMs > 0 }, pending, {
+      ...started,
+      onRefusal(fault) {
+        refusal = `${fault}; it is not asked again: give the right PIN and start the platform again`;
+        if (startedOnce) onEvent(refusal);
+      },
+      onExit() {
+        worker = undefined;
+      },
     });
     startedAtMs = performance.now();
     return worker;
@@ -177,6 +212,7 @@ function keepWorker({ module, token, pin }: HsmConfig, pending: PendingCalls): K
 
   return {
     current: () => worker,
+    refusal: () => refusal,
     async startFirst() {
       let timer: NodeJS.Timeout | undefined;
       try {
@@ -186,6 +222,7 @@ function keepWorker({ module, token, pin }: HsmConfig, pending: PendingCalls): K
           start({ resolve, reject });
         });
         worker?.unref();
+        startedOnce = true;
         return report;
       } catch (error) {
         await worker?.terminate();
@@ -195,7 +232,8 @@ function keepWorker({ module, token, pin }: HsmConfig, pending: PendingCalls): K
       }
     },
     living() {
-      if (worker !== undefined || stopped || performance.now() - startedAtMs < RESTART_EVERY_MS) return worker;
+      if (worker !== undefined || stopped || refusal !== undefined) return worker;
+      if (performance.now() - startedAtMs < RESTART_EVERY_MS) return undefined;
       const started = start({ resolve: () => {}, reject: () => {} });
       started.unref();
       return started;
@@ -207,23 +245,26 @@ function keepWorker({ module, token, pin }: HsmConfig, pending: PendingCalls): K
   };
 }
 
-function startWorker(workerData: HsmWorkerData, pending: PendingCalls, started: Started, onExit: () => void): Worker {
+function startWorker(workerData: HsmWorkerData, pending: PendingCalls, events: WorkerEvents): Worker {
   // A worker runs plain Node. Where this file runs from source, the worker is the built one.
   const file = import.meta.url.endsWith('.ts') ? '../../dist/keys/pkcs11-worker.js' : './pkcs11-worker.js';
   const worker = new Worker(new URL(file, import.meta.url), { workerData });
   let reason = 'it ended';
   worker.on('message', (message: HsmGreeting | HsmAnswer) => {
     if ('id' in message) pending.settle(message);
-    else if ('report' in message) started.resolve(message.report);
-    else started.reject(new HsmError(message.fault));
+    else if ('report' in message) events.resolve(message.report);
+    else {
+      if (message.final) events.onRefusal(message.fault);
+      events.reject(new HsmError(message.fault));
+    }
   });
   worker.on('error', (error) => {
     reason = error.message;
   });
   worker.on('exit', () => {
-    onExit();
+    events.onExit();
     const error = new HsmError(`the PKCS#11 worker failed: ${reason}`, true);
-    started.reject(error);
+    events.reject(error);
     pending.rejectAll(error); // a worker that dies loses its calls
   });
   return worker;

@@ -1,7 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import type { Handle, PKCS11 } from 'pkcs11js';
 import type { HsmAnswer, HsmGreeting, HsmRequest, HsmWorkerData } from './pkcs11-calls.ts';
-import { codeOf, connect, loadModule, p, TokenError } from './pkcs11-connect.ts';
+import { codeOf, connect, finalRefusalOf, loadModule, p, TokenError } from './pkcs11-connect.ts';
 
 /*
  * The thread in which the PKCS#11 module runs; pkcs11-calls.ts starts it. Several sessions
@@ -38,6 +38,8 @@ let cryptoki: PKCS11 | undefined;
 /** Free sessions; none while the token is unavailable. */
 let sessions: Handle[] = [];
 let connected = false;
+/** Why the token is never opened again by this process: it refused the PIN for good. */
+let refusal: string | undefined;
 let triedAtMs = 0; // performance.now()
 let running = 0;
 /** Keys by their labels. */
@@ -144,7 +146,7 @@ function work(): void {
       reconnect();
     }
     if (!connected) {
-      for (const request of queue.splice(0)) refuse(request, 'the HSM is away');
+      for (const request of queue.splice(0)) refuse(request, refusal ?? 'the HSM is away');
       return;
     }
     const session = sessions.pop();
@@ -158,15 +160,23 @@ function work(): void {
   }
 }
 
-/** Tries to connect, at most twice a second. */
+/** Tries to connect, at most twice a second, until the token refuses the PIN for good. */
 function reconnect(): void {
-  if (performance.now() - triedAtMs < RECONNECT_EVERY_MS) return;
+  if (refusal !== undefined || performance.now() - triedAtMs < RECONNECT_EVERY_MS) return;
   triedAtMs = performance.now();
   try {
     open();
-  } catch {
+  } catch (error) {
     disconnect();
+    noteFinal(error);
   }
+}
+
+/** Stops every later login, in this worker and in those that would replace it. */
+function noteFinal(error: unknown): void {
+  if (!(error instanceof TokenError) || !error.final) return;
+  refusal = error.message;
+  greet({ fault: error.message, final: true });
 }
 
 /** Wipes a call that is not run, and answers that the token cannot be reached. */
@@ -181,7 +191,9 @@ async function serve(session: Handle, request: HsmRequest): Promise<void> {
     const value = await perform(cryptoki as PKCS11, session, request);
     answer({ id: request.id, value });
   } catch (error) {
-    const gone = isGone(error);
+    const final = finalRefusalOf(error, String(config.token)); // a PIN may expire in a session
+    if (final !== undefined) noteFinal(final);
+    const gone = final !== undefined || isGone(error);
     if (gone) connected = false;
     answer({ id: request.id, fault: faultOf(error), gone });
   } finally {
@@ -221,8 +233,8 @@ try {
   greet({ report: open() });
 } catch (error) {
   disconnect();
+  noteFinal(error);
   const text = error instanceof Error ? error.message : String(error);
-  greet({
-    fault: error instanceof TokenError ? text : `the PKCS#11 module ${config.module} cannot be used: ${text}`,
-  });
+  const fault = error instanceof TokenError ? text : `the PKCS#11 module ${config.module} cannot be used: ${text}`;
+  if (refusal === undefined) greet({ fault, final: false });
 }

@@ -8,12 +8,20 @@ declare module 'pkcs11js' {
   type Mechanism = { mechanism: number };
   type Template = { type: number; value: number | boolean | string | Buffer }[];
 
+  interface TokenInfo {
+    label: string;
+    manufacturerID: string;
+    model: string;
+    serialNumber: string;
+    flags: number;
+  }
+
   export interface PKCS11 {
     load(path: string): void;
     C_Initialize(options: { flags: number }): void;
     C_Finalize(): void;
     C_GetSlotList(tokenPresent: boolean): Handle[];
-    C_GetTokenInfo(slot: Handle): { label: string; manufacturerID: string; model: string; serialNumber: string };
+    C_GetTokenInfo(slot: Handle): TokenInfo;
     C_GetMechanismList(slot: Handle): number[];
     C_OpenSession(slot: Handle, flags: number): Handle;
     C_Login(session: Handle, userType: number, pin: string): void;
@@ -39,6 +47,7 @@ declare module 'pkcs11js' {
     | 'CKF_OS_LOCKING_OK'
     | 'CKF_RW_SESSION'
     | 'CKF_SERIAL_SESSION'
+    | 'CKF_USER_PIN_LOCKED'
     | 'CKK_GENERIC_SECRET'
     | 'CKM_GENERIC_SECRET_KEY_GEN'
     | 'CKM_SHA256_HMAC'
@@ -51,13 +60,19 @@ declare module 'pkcs11js' {
     | 'CKR_HOST_MEMORY'
     | 'CKR_KEY_HANDLE_INVALID'
     | 'CKR_OBJECT_HANDLE_INVALID'
+    | 'CKR_PIN_EXPIRED'
     | 'CKR_PIN_INCORRECT'
+    | 'CKR_PIN_INVALID'
+    | 'CKR_PIN_LEN_RANGE'
+    | 'CKR_PIN_LOCKED'
     | 'CKR_SESSION_CLOSED'
     | 'CKR_SESSION_HANDLE_INVALID'
     | 'CKR_SLOT_ID_INVALID'
     | 'CKR_TOKEN_NOT_PRESENT'
+    | 'CKR_TOKEN_NOT_RECOGNIZED'
     | 'CKR_USER_ALREADY_LOGGED_IN'
     | 'CKR_USER_NOT_LOGGED_IN'
+    | 'CKR_USER_PIN_NOT_INITIALIZED'
     | 'CKU_USER';
 
   const pkcs11js: { PKCS11: new () => PKCS11 } & Record<Constant, number>;

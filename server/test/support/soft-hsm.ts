@@ -38,14 +38,37 @@ export const noRemoteHsm: string | false =
     : false);
 if (process.env.PINWARD_REQUIRE_HSM && noRemoteHsm) throw new Error(`HSM tests must not be skipped: ${noRemoteHsm}`);
 
-const PIN = '48151623';
+export const PIN = '48151623';
 const TOKEN = 'pinward-test';
 
 export interface SoftHsm {
   config: HsmConfig;
   /** What the platform's environment says, for one in another process. */
   env: Record<string, string>;
+  /** Makes another token with the same label and PIN. */
+  addToken(): void;
+  /** Changes the user's PIN. */
+  changePin(from: string, to: string): void;
+  /** Whether a wrong PIN was tried on a token since the last right one. */
+  sawWrongPin(): boolean;
   close(): void;
+}
+
+/** Runs a script in a process of its own, where `c` is the module with the test's tokens. Returns what it prints. */
+function onModule(conf: string, script: string): string {
+  const ran = spawnSync(
+    process.execPath,
+    [
+      '-e',
+      `const p = require('pkcs11js'); const c = new p.PKCS11(); c.load(${JSON.stringify(MODULE)}); c.C_Initialize();
+       const slots = c.C_GetSlotList(true).filter((slot) => c.C_GetTokenInfo(slot).label.trim() === '${TOKEN}');
+       ${script}
+       c.C_Finalize();`,
+    ],
+    { cwd: new URL('../..', import.meta.url).pathname, env: { ...process.env, SOFTHSM2_CONF: conf }, encoding: 'utf8' },
+  );
+  if (ran.status !== 0) throw new Error(`a script on the token failed: ${ran.stderr}`);
+  return ran.stdout.trim();
 }
 
 /** A token of its own. SoftHSM reads the environment of whoever loads it: one token a test process. */
@@ -58,19 +81,34 @@ export function softHsm(): SoftHsm {
     `directories.tokendir = ${join(folder, 'tokens')}\nobjectstore.backend = file\nlog.level = ERROR\n`,
   );
   process.env.SOFTHSM2_CONF = conf;
-  const made = spawnSync(
-    'softhsm2-util',
-    ['--init-token', '--free', '--label', TOKEN, '--pin', PIN, '--so-pin', '31415926'],
-    {
-      env: { ...process.env, SOFTHSM2_CONF: conf },
-      encoding: 'utf8',
-    },
-  );
-  if (made.status !== 0) throw new Error(`softhsm2-util: ${made.stderr}${made.stdout}`);
+  const addToken = (): void => {
+    const made = spawnSync(
+      'softhsm2-util',
+      ['--init-token', '--free', '--label', TOKEN, '--pin', PIN, '--so-pin', '31415926'],
+      {
+        env: { ...process.env, SOFTHSM2_CONF: conf },
+        encoding: 'utf8',
+      },
+    );
+    if (made.status !== 0) throw new Error(`softhsm2-util: ${made.stderr}${made.stdout}`);
+  };
+  addToken();
   const module = MODULE as string;
   return {
     config: { module, token: TOKEN, pin: new Secret(PIN), labelPrefix: 'test' },
     env: { SOFTHSM2_CONF: conf, PINWARD_PKCS11_MODULE: module, PINWARD_PKCS11_TOKEN: TOKEN, PINWARD_PKCS11_PIN: PIN },
+    addToken,
+    changePin: (from, to) =>
+      void onModule(
+        conf,
+        `const session = c.C_OpenSession(slots[0], p.CKF_SERIAL_SESSION | p.CKF_RW_SESSION);
+         c.C_Login(session, p.CKU_USER, '${from}'); c.C_SetPIN(session, '${from}', '${to}');`,
+      ),
+    sawWrongPin: () =>
+      onModule(
+        conf,
+        'console.log(slots.some((slot) => (c.C_GetTokenInfo(slot).flags & p.CKF_USER_PIN_COUNT_LOW) !== 0))',
+      ) === 'true',
     close: () => rmSync(folder, { recursive: true, force: true }),
   };
 }
