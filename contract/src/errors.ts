@@ -294,7 +294,7 @@ export const ERRORS = {
     code: 5003,
     english: 'Key block is not acceptable',
     chinese: '密钥块不可接受',
-    when: 'Issuer: the key block is not of version B or D, does not open under the protection key, or does not hold a PIN encryption key. All of these get one answer.',
+    when: 'Issuer: the key block is not of version B or D, does not open under the protection key, does not hold a PIN encryption key, or holds a key that is published (in production). All of these get one answer.',
   },
   labelTaken: {
     code: 5004,

@@ -69,7 +69,7 @@ test('every chain is unbroken after whatever happened, and its owner holds its h
   await merchant.call('POST', '/card/status/update', { card_no: card.card_no, status: 'Frozen' });
   await updateMerchant({ db: platform.db, now }, 'M202605220001', { name: 'Händler – 商户' });
   const { apiKey } = await createCredential(
-    { db: platform.db, keys: platform.keys, now },
+    { db: platform.db, keys: platform.keys, now, config: platform.services.config },
     { merchantNo: 'M202605220001', ipAllowlist: ['::1'] },
   );
   await changeAllowlist({ db: platform.db, now }, apiKey, { add: ['192.0.2.1'] });

@@ -19,7 +19,7 @@ import { issuerOf } from './support/issuer.ts';
 import { accept, answer, isSigned, type Receiver, startReceiver } from './support/receiver.ts';
 import { OTHER_SECRET, pinBody, SANDBOX_SECRET } from './support/sandbox.ts';
 import { until } from './support/server-process.ts';
-import { merchantOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
+import { merchantOf, operatorOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
 
 const MAIN = 'M202605220001';
 const OTHER = 'M202605220002';
@@ -31,7 +31,7 @@ const NOTICED_AFTER_MS = 1_000;
 let platform: TestPlatform;
 let receiver: Receiver;
 const senders: { stop(): Promise<void> }[] = [];
-const operator = () => ({ db: platform.db, keys: platform.keys, now: () => platform.clock.now });
+const operator = () => operatorOf(platform);
 const send = (services = platform.services, options = {}) => {
   const sender = sendCallbacks(services, options);
   senders.push(sender);

@@ -13,6 +13,7 @@ import {
   type Headers,
   type Merchant,
   merchantOf,
+  operatorOf,
   startPlatform,
   type TestPlatform,
 } from './support/test-platform.ts';
@@ -45,7 +46,7 @@ async function onFreshProcess(
 }
 
 function operator() {
-  return { db: platform.db, keys: platform.keys, now: () => platform.clock.now };
+  return operatorOf(platform);
 }
 
 /** The cards that have a PIN. */

@@ -100,7 +100,7 @@ async function importFromInput(platform: OperatorPlatform, purpose: string, opti
   const hex = new Secret((await readInput(SHARE_LIMIT_BYTES)).replaceAll(/\s/g, ''));
   const target = targetOf(purpose, options);
   await requireRightClock(platform);
-  const place = { ...placeOf(platform), keys: platform.keys };
+  const place = { ...placeOf(platform), keys: platform.keys, config: platform.config };
   const component = { target, number: share, count: shares, hex, kcv: options.kcv };
   const { kcv, missing, key } = await importComponent(place, component);
   print(`share ${share} of ${shares}, KCV ${kcv}`);

@@ -45,7 +45,8 @@ export type KeyBlockFault =
   | 'optional block'
   | 'key-block protection key'
   | 'MAC'
-  | 'key length';
+  | 'key length'
+  | 'published key';
 
 /**
  * The text is not a key block under this protection key, or is one that the platform does not take.

@@ -1,6 +1,8 @@
 import { auditIssuer, auditPlatform } from '../audit/append.ts';
+import type { Config } from '../config.ts';
 import { xorInto } from '../crypto/cmac.ts';
 import { isPair, KEY_BYTES, type KeyAlgorithm, keyCheckValue } from '../crypto/key-check-value.ts';
+import { isPublishedKey } from '../crypto/published-keys.ts';
 import type { Database } from '../db/database.ts';
 import { isDuplicate } from '../db/errors.ts';
 import type { Queryable } from '../db/queryable.ts';
@@ -52,7 +54,7 @@ interface ImportedComponent {
  * nothing of this component is kept.
  */
 export async function importComponent(
-  place: KeyPlace & { keys: Keys },
+  place: KeyPlace & { keys: Keys; config: Pick<Config, 'mode'> },
   given: ComponentImport,
 ): Promise<ImportedComponent> {
   const { target, number, count } = given;
@@ -68,6 +70,11 @@ export async function importComponent(
     const missing = await db.transaction(async (tx) => {
       const issuerKey = await issuerKeyOf(tx, target);
       const left = await addComponent(tx, keys, { name, component, bytes, atMs });
+      if (left.length === 0 && place.config.mode === 'production' && isPublishedKey(bytes))
+        throw new OperatorError(
+          `the key is published (KCV ${keyCheckValue(algorithm, bytes)}), and so not for production; ` +
+            'nothing of this share was kept',
+        );
       const details = { target: name, share: number, shares: count, kcv };
       const record = { atMs, action: 'key_component_imported', by: 'operator', details } as const;
       await (issuerKey === undefined ? auditPlatform(tx, record) : auditIssuer(tx, issuerKey.issuerId, record));

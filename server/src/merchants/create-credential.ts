@@ -1,4 +1,6 @@
 import { auditMerchant } from '../audit/append.ts';
+import type { Config } from '../config.ts';
+import { isPublishedKey } from '../crypto/published-keys.ts';
 import type { Database } from '../db/database.ts';
 import type { Keys } from '../keys/keys.ts';
 import { requireAllowlistEntries } from '../net/ip-allowlist.ts';
@@ -26,7 +28,7 @@ export interface NewCredential {
 
 /** Creates a credential. Returns its secret, which is stored wrapped and not shown again. */
 export async function createCredential(
-  { db, keys, now }: { db: Database; keys: Keys; now: () => number },
+  { db, keys, now, config }: { db: Database; keys: Keys; now: () => number; config: Pick<Config, 'mode'> },
   credential: NewCredential,
 ): Promise<{ apiKey: string; apiSecret: Secret<string> }> {
   const { merchantNo, expiresAtMs, ipAllowlist } = credential;
@@ -38,6 +40,8 @@ export async function createCredential(
   const bytes = Buffer.from(apiSecret.expose(), 'utf8');
   if (!AES_KEY_BYTES.includes(bytes.length))
     throw new OperatorError('an apiSecret has 16, 24 or 32 bytes, as it is an AES key');
+  if (config.mode === 'production' && isPublishedKey(bytes))
+    throw new OperatorError('the apiSecret is published (a sandbox has it), and so not for production');
   const secretWrapped = await keys.kek.wrap(bytes, secretIdentity(apiKey));
   bytes.fill(0);
   await db.transaction(async (tx) => {

@@ -3,6 +3,7 @@ import type { IssuerActor, IssuerScope } from '../audit/actor.ts';
 import { auditIssuer } from '../audit/append.ts';
 import { KeyBlockError, unwrapKeyBlock } from '../crypto/key-block.ts';
 import { KEY_BYTES, type KeyAlgorithm, keyCheckValue } from '../crypto/key-check-value.ts';
+import { isPublishedKey } from '../crypto/published-keys.ts';
 import { isDuplicate } from '../db/errors.ts';
 import type { Services } from '../services.ts';
 import { findIssuerKey, insertIssuerKey, issuerKeyIdentity } from './store.ts';
@@ -19,7 +20,8 @@ interface ZoneKey {
 
 /**
  * Takes a zone PIN key in a key block under one of the issuer's key-block protection keys. Errors: 5002 for an unknown
- * protection key, 5003 for whatever is wrong with the block, 5004 for a label that is or was in use.
+ * protection key, 5003 for whatever is wrong with the block or for a
+ * published key in production, 5004 for a label that is or was in use.
  */
 export async function importZoneKey(
   services: Services,
@@ -48,7 +50,7 @@ export async function importZoneKey(
 }
 
 async function openKeyBlock(
-  { db, keys, log }: Services,
+  { config, db, keys, log }: Services,
   issuerId: number,
   request: { kbpk: string; keyBlock: string },
   by: IssuerActor,
@@ -58,7 +60,12 @@ async function openKeyBlock(
   if (stored === undefined || stored.keyWrapped === null) throw new ApiError('zoneKeyUnknown');
   const kbpk = await keys.kek.unwrap(stored.keyWrapped, issuerKeyIdentity(name));
   try {
-    return readZoneKey(kbpk, stored.algorithm, request.keyBlock);
+    const zoneKey = readZoneKey(kbpk, stored.algorithm, request.keyBlock);
+    if (config.mode === 'production' && isPublishedKey(zoneKey.key)) {
+      zoneKey.key.fill(0);
+      throw new KeyBlockError('published key');
+    }
+    return zoneKey;
   } catch (error) {
     if (!(error instanceof KeyBlockError)) throw error;
     log.warn({ issuer: by.issuerNo, requestId: by.requestId, fault: error.fault }, 'a key block was refused');

@@ -89,7 +89,7 @@ export async function startPlatform(
 
 /** What operators' use-cases are given: the platform's database and keys, and the test's clock. */
 export function operatorOf({ db, keys, clock }: Pick<TestPlatform, 'db' | 'keys' | 'clock'>) {
-  return { db, keys, now: () => clock.now };
+  return { db, keys, now: () => clock.now, config: readConfig({}) };
 }
 
 export interface Answer {
