@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type { Config } from './config.ts';
-import { completeKeyFile } from './custody/change-key-file.ts';
+import { completeKeyFile, type KeyPlace } from './custody/change-key-file.ts';
+import { noteKeyFile, openMatchedKeyFile } from './custody/match-key-file.ts';
+import { refusePublishedKek, refusePublishedKeys } from './custody/refuse-published-keys.ts';
 import { clockFault } from './db/clock.ts';
 import { type Database, openDatabase } from './db/database.ts';
 import { openEmbedded } from './db/embedded.ts';
@@ -9,14 +11,14 @@ import { migrate, requireSchema } from './db/migrate.ts';
 import type { Queryable } from './db/queryable.ts';
 import { requireSessions } from './db/require-sessions.ts';
 import { isMissing, readText } from './files.ts';
-import { followKeyFile } from './keys/follow-key-file.ts';
+import { fingerprintOf, followKeyFile } from './keys/follow-key-file.ts';
 import type { KekSource } from './keys/kek.ts';
-import { KeyFileError } from './keys/key-file.ts';
+import { KeyFileError, missingPurposes, readKeyFile } from './keys/key-file.ts';
 import { type Keys, keysOf, type ReplaceableKeys } from './keys/keys.ts';
 import { createKeyFile } from './keys/make-key-file.ts';
-import { openKeyFile } from './keys/open-key-file.ts';
+import type { OpenKeyFile } from './keys/open-key-file.ts';
 import { openHsm } from './keys/pkcs11.ts';
-import { writeNewFile } from './keys/write-file.ts';
+import { FileWriteError, writeNewFile } from './keys/write-file.ts';
 import { OperatorError } from './operator-error.ts';
 import { seedSandbox } from './sandbox/seed.ts';
 import { SANDBOX_CVK } from './sandbox/world.ts';
@@ -32,6 +34,8 @@ export interface Platform {
   place: string;
   /** For `openDatabase`. It contains the password. */
   url: Secret<string>;
+  /** What the operator should know of the key file. */
+  notices: string[];
   close(): Promise<void>;
 }
 
@@ -52,7 +56,7 @@ function ignoreEvent(): void {}
 export async function openDatabaseOf(
   config: Config,
   { serving = false, onEvent = ignoreEvent }: OpenOptions = {},
-): Promise<Omit<Platform, 'keys' | 'source'>> {
+): Promise<Omit<Platform, 'keys' | 'source' | 'notices'>> {
   const { databaseUrl, dataDir } = config;
   const embedded = databaseUrl === undefined ? await openEmbedded(dataDir, { serving, onEvent }) : undefined;
   const url = embedded === undefined ? (databaseUrl as Secret<string>) : new Secret(embedded.url);
@@ -92,10 +96,20 @@ export async function openPlatform(config: Config, options: OpenOptions = {}): P
     if (clock !== undefined) onEvent(clock);
     const source = await openKekSource(config, onEvent);
     if (source.kind === 'hsm') cleanups.push(() => source.hsm.close());
-    const keys = await openKeys(config, source, db);
-    if (serving) cleanups.push(followKeyFile(config.keyFile, source, keys, onEvent));
+    const seen = fingerprintOf(config.keyFile);
+    const { keys, notices } = await openKeys(config, source, db);
+    if (serving) {
+      for (const notice of notices) onEvent(notice);
+      const open = async (): Promise<OpenKeyFile> => {
+        const { file, notices: more } = await openMatchedKeyFile(db, config.keyFile, source);
+        for (const notice of more) onEvent(notice);
+        refusePublishedKeys(config, file);
+        return file;
+      };
+      cleanups.push(followKeyFile(config.keyFile, { seen, open, keys }, onEvent));
+    }
     if (config.mode === 'sandbox') await seedSandbox(db, keys);
-    return { ...opened, keys, source, close };
+    return { ...opened, keys, source, notices, close };
   } catch (error) {
     await close();
     throw error;
@@ -108,7 +122,10 @@ export async function openKekSource(
   onEvent: (event: string) => void = ignoreEvent,
 ): Promise<KekSource> {
   if (config.kek === undefined) return sandboxKek(config.dataDir);
-  if (config.kek.kind !== 'hsm') return config.kek;
+  if (config.kek.kind !== 'hsm') {
+    refusePublishedKek(config, config.kek);
+    return config.kek;
+  }
   const hsm = await openHsm(config.kek.hsm, onEvent);
   onEvent(`the HSM is there: ${hsm.report}`);
   return { kind: 'hsm', hsm };
@@ -118,7 +135,11 @@ export async function openKekSource(
  * Opens the keys and binds the database to their file at the first start. Errors:
  * InstallationError, KeyFileError.
  */
-async function openKeys(config: Config, source: KekSource, db: Database): Promise<ReplaceableKeys> {
+async function openKeys(
+  config: Config,
+  source: KekSource,
+  db: Database,
+): Promise<{ keys: ReplaceableKeys; notices: string[] }> {
   const { mode, keyFile } = config;
   const installation = await findInstallation(db);
   if (installation !== undefined && installation.mode !== mode)
@@ -130,12 +151,18 @@ async function openKeys(config: Config, source: KekSource, db: Database): Promis
       `the key file ${keyFile} is gone, and the database was made with it ` +
         `(id ${installation.keyFileId}): bring it back`,
     );
+  const notices: string[] = [];
+  const onNotice = (notice: string): void => void notices.push(notice);
+  const place: KeyPlace = { db, keyFile, source, now: Date.now, onNotice };
   if (mode === 'sandbox') {
     const known = { cvv: Buffer.from(SANDBOX_CVK, 'hex') };
     if (isMissing(keyFile)) await unlessExists(createKeyFile(keyFile, source, new Date(), known));
-    await completeKeyFile({ db, keyFile, source, now: Date.now });
+    await completeKeyFile(place);
   }
-  const keys = keysOf(await openKeyFile(keyFile, source), Date.now);
+  notices.push(...(await sealEarlierFile(place)));
+  const { file, notices: taken } = await openMatchedKeyFile(db, keyFile, source);
+  refusePublishedKeys(config, file);
+  const keys = keysOf(file, Date.now);
   const { keyFileId } = keys;
   await insertInstallation(db, { mode, keyFileId });
   const bound = await findInstallation(db);
@@ -143,7 +170,28 @@ async function openKeys(config: Config, source: KekSource, db: Database): Promis
     throw new InstallationError(
       `the database was made with another key file (id ${bound?.keyFileId}) than ${keyFile} (id ${keyFileId})`,
     );
-  return keys;
+  if (installation === undefined) await noteKeyFile(db, file.stored);
+  return { keys, notices: [...notices, ...taken] };
+}
+
+/**
+ * Seals a key file of the first format, which has no seal. Where the file cannot be written,
+ * the platform works with it as it is, and says so.
+ */
+async function sealEarlierFile(place: KeyPlace): Promise<string[]> {
+  const { keyFile } = place;
+  const stored = await readKeyFile(keyFile);
+  // A file that lacks a key is refused next, and keys init both completes and seals it.
+  if (stored.seal !== undefined || missingPurposes(stored).length > 0) return [];
+  try {
+    await completeKeyFile(place);
+    return [`the key file ${keyFile} was of an earlier format and is sealed now: keep a copy of it`];
+  } catch (error) {
+    if (!(error instanceof FileWriteError)) throw error;
+    return [
+      `the key file ${keyFile} is of an earlier format without a seal: run keys init where it can be written (${error.message})`,
+    ];
+  }
 }
 
 /** The mode in which the database was first used, and the key file that made its rows. */

@@ -330,7 +330,7 @@ describe('the platform on an HSM', { skip: noRemoteHsm }, () => {
       ['rewrap'],
       ['destroy', 'kek', '1'],
     ]) {
-      if (args[0] === 'destroy') ageKeys(installation);
+      if (args[0] === 'destroy') await ageKeys(installation, remote.env);
       assert.equal((await installation.run(['keys', ...args])).status, 0, args.join(' '));
     }
     assert.match(

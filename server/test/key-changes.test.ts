@@ -5,17 +5,17 @@ import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { personalIdentity, shareTokenIdentity } from '../src/cardholders/store.ts';
 import { addressIdentity } from '../src/cards/application-store.ts';
-import { completeKeyFile, type KeyPlace } from '../src/custody/change-key-file.ts';
+import { changeKeyFile, completeKeyFile, type KeyPlace } from '../src/custody/change-key-file.ts';
 import { destroyKey } from '../src/custody/destroy-key.ts';
 import { rewrap } from '../src/custody/rewrap.ts';
 import { rotateKey } from '../src/custody/rotate-key.ts';
 import { readStale, usesOf } from '../src/custody/store.ts';
 import { LOCKS } from '../src/db/advisory-locks.ts';
-import { readKeyFile, replaceKeyFile } from '../src/keys/key-file.ts';
+import { readKeyFile, type StoredKeyFile } from '../src/keys/key-file.ts';
 import { keysOf } from '../src/keys/keys.ts';
 import { openKeyFile } from '../src/keys/open-key-file.ts';
 import { secretIdentity } from '../src/merchants/store.ts';
-import { until } from './support/server-process.ts';
+import { editKeyFile, until } from './support/server-process.ts';
 import { testKek } from './support/test-kek.ts';
 import { startPlatform, type TestPlatform } from './support/test-platform.ts';
 
@@ -27,7 +27,8 @@ before(async () => {
   platform = await startPlatform();
 });
 let files = 0;
-beforeEach(() => {
+beforeEach(async () => {
+  await platform.db.script('truncate key_versions'); // each test has a key file of its own, all with one id
   const keyFile = join(scratch, `${files++}.json`);
   copyFileSync(process.env.TEST_KEY_FILE as string, keyFile);
   place = { db: platform.db, keyFile, source: testKek, now: () => nowMs };
@@ -67,26 +68,31 @@ async function records(): Promise<[action: string, details: Record<string, unkno
 
 describe('of a change of the key file', () => {
   test('that ends before the file is written stays a record of what was meant to be', async () => {
+    const before = readFileSync(place.keyFile);
+    const details = { purpose: 'cvv', version: 2 };
+    await assert.rejects(
+      changeKeyFile(place, async ({ file, record }) => {
+        file.stored.keys = [];
+        await record('key_rotated', details);
+        throw new Error('a crash');
+      }),
+      /a crash/,
+    );
+    assert.deepEqual(readFileSync(place.keyFile), before);
+    assert.deepEqual((await records()).at(-1), ['key_rotated', { by: 'operator', ...details }]);
+    await rotateKey(place, 'cvv', { activeInMs: 0 });
+    nowMs += 60_000;
+    await assert.rejects(destroyKey(place, 'access-token', 1), /access-token version 1 is active/);
+  });
+
+  test('whose file cannot be written is refused before its record', async () => {
     // A file that can be read and not replaced: with the draft's ending its name is too long.
     const long = join(scratch, `${'x'.repeat(230)}.json`);
     copyFileSync(place.keyFile, long);
+    const before = await records();
     await assert.rejects(rotateKey({ ...place, keyFile: long }, 'cvv', { activeInMs: 0 }), { code: 'ENAMETOOLONG' });
     assert.deepEqual(readFileSync(long), readFileSync(place.keyFile));
-    const [action, details] = (await records()).at(-1) ?? [];
-    assert.equal(action, 'key_rotated');
-    assert.deepEqual([details?.purpose, details?.version], ['cvv', 2]);
-    await rotateKey(place, 'cvv', { activeInMs: 0 });
-    nowMs += 60_000;
-    copyFileSync(place.keyFile, long);
-    await assert.rejects(
-      destroyKey({ ...place, keyFile: long }, 'access-token', 1),
-      /access-token version 1 is active/,
-    );
-    await rotateKey(place, 'jwe', { activeInMs: 0 });
-    nowMs += 60_000;
-    copyFileSync(place.keyFile, long);
-    await assert.rejects(destroyKey({ ...place, keyFile: long }, 'jwe', 1), { code: 'ENAMETOOLONG' });
-    assert.deepEqual((await records()).at(-1), ['key_destroyed', { by: 'operator', purpose: 'jwe', version: 1 }]);
+    assert.deepEqual(await records(), before);
   });
 
   test('whose record cannot be written nothing is done', async () => {
@@ -138,18 +144,18 @@ describe('a version that is superseded', () => {
 });
 
 test('keys for new purposes are added to the file as it is once nobody else changes it', async () => {
-  const whole = await readKeyFile(place.keyFile);
-  await replaceKeyFile(place.keyFile, { ...whole, keys: whole.keys.filter(({ purpose }) => purpose !== 'jwe') });
-  const renamed = {
-    ...whole,
-    kek: { ...whole.kek, version: 7 },
-    keys: whole.keys.filter(({ purpose }) => purpose !== 'jwe'),
+  const lack = (file: StoredKeyFile) => {
+    file.keys = file.keys.filter(({ purpose }) => purpose !== 'jwe');
   };
+  await editKeyFile(place.keyFile, testKek, lack);
   const outcome = await whileHeld(
     () => completeKeyFile(place),
-    () => replaceKeyFile(place.keyFile, renamed),
+    () =>
+      editKeyFile(place.keyFile, testKek, (file) => {
+        file.kek.version = 7;
+      }),
   );
-  assert.deepEqual(outcome, { status: 'fulfilled', value: ['jwe'] });
+  assert.deepEqual(outcome, { status: 'fulfilled', value: { added: ['jwe'], sealed: false } });
   assert.equal((await readKeyFile(place.keyFile)).kek.version, 7, 'what the other wrote is still there');
 });
 

@@ -73,7 +73,7 @@ describe('on a platform that serves', () => {
     await refuses(installation, ['keys', 'rotate', 'jwe'], /jwe has a pending key already/);
     assert.match(await succeeds(installation, ['keys', 'list']), /jwe +2 +P-256 +[0-9A-F]{6} +pending/);
     await until('the platform has read the new keys', () =>
-      server.log().some(({ msg }) => msg === 'the key file was read anew'),
+      server.log().some(({ msg }) => msg === 'the key file changed and was taken over'),
     );
     await until('the new keys are active', async () =>
       /jwe +1 +P-256 +[0-9A-F]{6} +verify-only/.test(await succeeds(installation, ['keys', 'list'])),
@@ -100,7 +100,7 @@ describe('on a platform that serves', () => {
       ['keys', 'destroy', 'jwe', '1'],
       /jwe version 1 may still be in use .*; try again in \d+ s$/m,
     );
-    ageKeys(installation);
+    await ageKeys(installation);
     for (const purpose of ['pan-wrap', 'pan-fingerprint', 'pin-verify', 'access-token', 'jwe'])
       assert.match(
         await succeeds(installation, ['keys', 'destroy', purpose, '1']),
@@ -125,11 +125,13 @@ describe('on a platform that serves', () => {
     const good = readFileSync(path);
     writeFileSync(path, 'spoiled');
     await until('it has noticed', () =>
-      server.log().some(({ msg }) => String(msg).startsWith('the key file changed and could not be read')),
+      server.log().some(({ msg }) => String(msg).startsWith('the key file changed and cannot be taken over')),
     );
     assert.equal((await remoteMerchant(server.url).setPin('142536')).code, 0);
     writeFileSync(path, good);
-    await until('it has noticed', () => server.log().some(({ msg }) => msg === 'the key file was read anew'));
+    await until('it has noticed', () =>
+      server.log().some(({ msg }) => msg === 'the key file changed and was taken over'),
+    );
   });
 
   test('a key-encryption key gives way to another, from hex to a passphrase, and the old one can be destroyed after rewrap', async (t) => {
@@ -156,7 +158,7 @@ describe('on a platform that serves', () => {
       { env: next },
     );
     await succeeds(installation, ['keys', 'rewrap'], { env: next });
-    ageKeys(installation);
+    await ageKeys(installation, { PINWARD_KEK_PASSPHRASE: next.PINWARD_KEK_PASSPHRASE });
     await succeeds(installation, ['keys', 'destroy', 'kek', '1'], { env: next });
     assert.equal((await remoteMerchant(second.url).setPin('902847')).code, 0);
     await second.stop('SIGTERM');

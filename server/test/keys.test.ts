@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { keyCheckValue } from '../src/crypto/key-check-value.ts';
 import type { KekSource } from '../src/keys/kek.ts';
-import { KeyFileError, stateOf } from '../src/keys/key-file.ts';
+import { KeyFileError, type StoredKey, type StoredKeyFile, stateOf } from '../src/keys/key-file.ts';
 import { keysOf } from '../src/keys/keys.ts';
 import { createKeyFile } from '../src/keys/make-key-file.ts';
 import { clearBytes, openKeyFile } from '../src/keys/open-key-file.ts';
@@ -44,6 +44,14 @@ test('a key file holds one key a purpose, wrapped, and is readable by its owner 
   }
 });
 
+test('a key file may be written in another way, as long as it says the same', async () => {
+  const path = await made();
+  const { keys, seal, ...file } = JSON.parse(readFileSync(path, 'utf8')) as StoredKeyFile;
+  const turned = keys.map((key) => Object.fromEntries(Object.entries(key).reverse()));
+  writeFileSync(path, JSON.stringify({ seal, keys: turned, ...file }));
+  await openKeyFile(path, kek);
+});
+
 test('a key file sealed with a passphrase opens with that passphrase', async () => {
   const path = await made(passphrase);
   assert.equal((await openKeyFile(path, passphrase)).keys.length, PURPOSES.length);
@@ -75,6 +83,14 @@ test('of three processes that make the key file at once one does, and the others
   assert.deepEqual(readdirSync(installation.dataDir), ['keys.json'], 'no drafts are left');
   await openKeyFile(join(installation.dataDir, 'keys.json'), { kind: 'key', key: new Secret(Buffer.from(hex, 'hex')) });
 });
+
+/** A key file as the platform made it before files had a seal. */
+async function madeBeforeSeals(source = kek): Promise<string> {
+  const path = await made(source);
+  const { seal: _, ...file } = JSON.parse(readFileSync(path, 'utf8'));
+  writeFileSync(path, JSON.stringify({ ...file, format: 'pinward-keys-1' }));
+  return path;
+}
 
 describe('a key file is refused, in words that say what to mend', () => {
   const refused = (path: string, source: KekSource, words: RegExp) =>
@@ -108,8 +124,48 @@ describe('a key file is refused, in words that say what to mend', () => {
     }
   });
 
-  test('if a check value that it shows is not its key’s', async () => {
+  const first = (file: StoredKeyFile) => file.keys[0] as StoredKey;
+  const edits: [what: string, edit: (file: StoredKeyFile) => unknown][] = [
+    ['an expiry order', (file) => Object.assign(file.keys[4] as StoredKey, { expiry_order: 'MMYY' })],
+    ['when a key becomes active', (file) => Object.assign(first(file), { active_from: '2020-01-01T00:00:00.000Z' })],
+    ['when a key was made', (file) => Object.assign(first(file), { created_at: '2020-01-01T00:00:00.000Z' })],
+    ['a check value', (file) => Object.assign(first(file), { kcv: '000000' })],
+    ['a version', (file) => Object.assign(first(file), { version: 2 })],
+    ['the id', (file) => Object.assign(file, { id: 'another' })],
+    ['the version of the KEK', (file) => Object.assign(file.kek, { version: 2 })],
+    ['a retired KEK', (file) => Object.assign(file, { retired_keks: [] })],
+    ['a member that nothing knows', (file) => Object.assign(file, { note: 'x' })],
+    ['the order of its keys', (file) => file.keys.reverse()],
+    ['the seal', (file) => Object.assign(file, { seal: Buffer.alloc(32).toString('base64') })],
+    ['the length of the seal', (file) => Object.assign(file, { seal: file.seal?.slice(0, 8) })],
+  ];
+  for (const [what, edit] of edits)
+    test(`if ${what} was altered`, async () => {
+      const path = await made();
+      const file = JSON.parse(readFileSync(path, 'utf8')) as StoredKeyFile;
+      edit(file);
+      writeFileSync(path, JSON.stringify(file));
+      await refused(path, kek, /was altered: its seal is not that of its content; bring back a copy/);
+    });
+
+  test('if the seal was taken out, or a key is listed twice', async () => {
     const path = await made();
+    const file = JSON.parse(readFileSync(path, 'utf8')) as StoredKeyFile;
+    const { seal: _, ...unsealed } = file;
+    writeFileSync(path, JSON.stringify(unsealed));
+    await refused(path, kek, /not a key file/);
+    writeFileSync(path, JSON.stringify({ ...file, keys: [...file.keys, file.keys[0]] }));
+    await refused(path, kek, /not a key file/);
+    for (const keys of [[null], [1], ['x'], [[]], [{}], [{ purpose: 'toString', version: 1 }]]) {
+      writeFileSync(path, JSON.stringify({ ...file, keys }));
+      await refused(path, kek, /not a key file/);
+      writeFileSync(path, JSON.stringify({ ...unsealed, format: 'pinward-keys-1', keys }));
+      await refused(path, kek, /not a key file/);
+    }
+  });
+
+  test('if a check value that it shows is not its key’s', async () => {
+    const path = await madeBeforeSeals();
     const file = JSON.parse(readFileSync(path, 'utf8')) as { keys: { kcv: string }[] };
     writeFileSync(
       path,
@@ -120,7 +176,7 @@ describe('a key file is refused, in words that say what to mend', () => {
 
   for (const purpose of PURPOSES) {
     test(`if ${purpose} was altered, swapped for another, or taken out`, async () => {
-      const path = await made();
+      const path = await madeBeforeSeals();
       const file = JSON.parse(readFileSync(path, 'utf8')) as { keys: { purpose: string; wrapped: string }[] };
       const one = file.keys.find((key) => key.purpose === purpose);
       assert.ok(one);

@@ -91,11 +91,14 @@ async function init(): Promise<void> {
 
 async function addMissing(config: Config, source: KekSource): Promise<void> {
   const { keyFile } = config;
-  if (missingPurposes(await readKeyFile(keyFile)).length === 0)
+  const stored = await readKeyFile(keyFile);
+  if (missingPurposes(stored).length === 0 && stored.seal !== undefined)
     throw new OperatorError(`there is a key file at ${keyFile} already; nothing was changed`);
   await withDatabase(config, async (db) => {
-    const added = await completeKeyFile({ db, keyFile, source, now: Date.now });
-    print(`added to ${keyFile}: ${added.join(', ') || 'nothing, another process added the keys'}`);
+    const { added, sealed } = await completeKeyFile({ db, keyFile, source, now: Date.now });
+    if (sealed) print(`${keyFile} is sealed: keep a copy of it`);
+    if (added.length > 0 || !sealed)
+      print(`added to ${keyFile}: ${added.join(', ') || 'nothing, another process added the keys'}`);
   });
 }
 
@@ -180,7 +183,7 @@ async function rotateTheKek(): Promise<void> {
   const config = readConfig();
   await withDatabase(config, (db) =>
     withKekSource(config, async (source) => {
-      const place = { db, keyFile: config.keyFile, source, now: Date.now };
+      const place = { db, keyFile: config.keyFile, source, now: Date.now, onNotice: print };
       const { version, kcv } = await rotateKek(place, config.oldKek);
       print(`kek version ${version}, KCV ${kcv}: the key file is sealed with it`);
       print('Start every process with it, then: pinward-server keys rewrap');

@@ -11,6 +11,7 @@ export type OperatorPlatform = Platform & { config: Config; now: () => number };
 export async function withPlatform(work: (platform: OperatorPlatform) => Promise<void>): Promise<void> {
   const config = readConfig();
   const platform = await openPlatform(config);
+  for (const notice of platform.notices) process.stderr.write(`pinward-server: ${notice}\n`);
   try {
     await work({ ...platform, config, now: Date.now });
   } catch (error) {

@@ -29,6 +29,7 @@ export async function rotateKek(
     retired.push(await retireKek(file, old, next.held, new Date(now())));
     await rewrapKeys(file, next.held);
     stored.kek = next.stored;
+    file.keks.set(version, next.held);
     stored.retired_keks = retired;
     await record('key_rotated', { purpose: 'kek', version, kcv });
     return next.stored;

@@ -1,7 +1,9 @@
+import { createHmac, timingSafeEqual } from 'node:crypto';
+import { encodeFields } from '../crypto/encode.ts';
 import type { KeyAlgorithm, PairAlgorithm } from '../crypto/key-check-value.ts';
 import { readText } from '../files.ts';
 import { OperatorError } from '../operator-error.ts';
-import { replaceFile, writeNewFile } from './write-file.ts';
+import type { HeldKey } from './held-key.ts';
 
 /** What each key is for. A key serves one purpose only. */
 export const PURPOSES = {
@@ -61,7 +63,10 @@ export interface StoredKek {
 
 /** The JSON of a key file. */
 export interface StoredKeyFile {
-  format: 'pinward-keys-1';
+  /** Files of the first format have no seal. They get it, and the second format, when they are next written. */
+  format: 'pinward-keys-1' | 'pinward-keys-2';
+  /** Base64 of a MAC over everything else in the file (`sealOf`). */
+  seal?: string;
   id: string;
   kek: StoredKek;
   /**
@@ -107,11 +112,12 @@ export function keyIdentity(fileId: string, purpose: Purpose | 'kek', version: n
   return `key:${fileId}:${purpose}:${version}`;
 }
 
-/** Reads the file and checks its form. Opens no key. */
+/** Reads the file and checks its form. Opens no key, and does not check the seal. */
 export async function readKeyFile(path: string): Promise<StoredKeyFile> {
   const stored = parse(path);
   // Files from before key rotation have no `active_from`.
-  if (Array.isArray(stored?.keys)) for (const key of stored.keys) if (key) key.active_from ??= key.created_at;
+  if (isEarlier(stored) && Array.isArray(stored.keys))
+    for (const key of stored.keys) if (key) key.active_from ??= key.created_at;
   if (!isWhole(stored)) throw new KeyFileError(`${path} is not a key file of this version of the platform`);
   const names = stored.keys.map(({ purpose, version }) => `${purpose} version ${version}`);
   const twice = names.find((name, i) => names.indexOf(name) !== i);
@@ -130,10 +136,15 @@ function parse(path: string): StoredKeyFile {
   }
 }
 
+/** Whether it is of the first format, which has no seal. */
+function isEarlier(stored: StoredKeyFile | null): boolean {
+  return stored?.format === 'pinward-keys-1' && stored.seal === undefined;
+}
+
 /** Whether every member that the platform uses is there and of its type. */
 function isWhole(stored: StoredKeyFile): boolean {
   return (
-    stored?.format === 'pinward-keys-1' &&
+    (isEarlier(stored) || (stored?.format === 'pinward-keys-2' && isText(stored.seal))) &&
     isText(stored.id) &&
     isRecord(stored.kek) &&
     (stored.kek.hsm_label === undefined || isText(stored.kek.hsm_label)) &&
@@ -189,16 +200,39 @@ function isScrypt(scrypt: Scrypt | null): boolean {
   return typeof salt === 'string' && [15, 16, 17, 18, 19, 20].some((log) => cost === 2 ** log);
 }
 
-/** Writes a key file, mode 0600. Fails with EEXIST if there is one. */
-export async function writeNewKeyFile(path: string, file: StoredKeyFile): Promise<void> {
-  await writeNewFile(path, textOf(file));
+/** Whether the seal is the file's. A file of the first format has none. */
+export async function isSealIntact(file: StoredKeyFile, kek: HeldKey): Promise<boolean> {
+  if (file.seal === undefined) return false;
+  const given = Buffer.from(file.seal, 'base64');
+  const seal = await sealOf(file, kek);
+  return given.length === seal.length && timingSafeEqual(given, seal);
 }
 
-/** Replaces the key file by a changed one, whole or not at all. */
-export async function replaceKeyFile(path: string, file: StoredKeyFile): Promise<void> {
-  await replaceFile(path, textOf(file));
-}
-
-function textOf(file: StoredKeyFile): string {
+/** Seals the file with the KEK that it names, and returns it as text. */
+export async function sealedText(file: StoredKeyFile, kek: HeldKey): Promise<string> {
+  file.format = 'pinward-keys-2';
+  file.seal = (await sealOf(file, kek)).toString('base64');
   return `${JSON.stringify(file, null, 2)}\n`;
+}
+
+/**
+ * HMAC-SHA-256 over everything in the file but the seal, with the members of each object in
+ * the order of their names. Its key is derived from the KEK by HMAC (NIST SP 800-108), also
+ * in an HSM, and for this use and this file only.
+ */
+async function sealOf({ seal: _, ...content }: StoredKeyFile, kek: HeldKey): Promise<Buffer> {
+  const key = await kek.mac(encodeFields(['pinward/key-file-seal/v1', content.id]));
+  try {
+    return createHmac('sha256', key).update(canonicalJson(content)).digest();
+  } finally {
+    key.fill(0);
+  }
+}
+
+function canonicalJson(value: unknown): string {
+  return JSON.stringify(value, (_, member: unknown) =>
+    typeof member === 'object' && member !== null && !Array.isArray(member)
+      ? Object.fromEntries(Object.entries(member).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : member,
+  );
 }

@@ -16,6 +16,10 @@ export interface Keys {
   readonly keyFileId: string;
   /** Counts changes of the key file. Values derived from a key must then be derived again. */
   readonly revision: number;
+  /** Why the changed key file could not be taken over. Undefined while it could. */
+  readonly fileFault: string | undefined;
+  /** Why the HSM is not asked any more (`Hsm.refusal`). */
+  readonly hsmFault: string | undefined;
   /** Wraps the merchants' secrets and the issuers' keys under the KEK. */
   readonly kek: {
     readonly version: number;
@@ -61,8 +65,13 @@ export interface JweKey {
   publicJwk: JsonWebKey;
 }
 
-/** `replace` takes over a changed key file. It must be the same file by its id. */
-export type ReplaceableKeys = Keys & { replace(file: OpenKeyFile): void };
+/** Keys that follow their file. */
+export type ReplaceableKeys = Keys & {
+  /** Takes over a changed key file. It must be the same file by its id. */
+  replace(file: OpenKeyFile): void;
+  /** Keeps the keys as they are, and why. */
+  reportFault(fault: string): void;
+};
 
 const VERSION_BYTES = 2;
 const CVV2_SERVICE_CODE = '000';
@@ -76,6 +85,7 @@ export function wrappedVersion(wrapped: Uint8Array): number {
 export function keysOf(file: OpenKeyFile, clock: () => number): ReplaceableKeys {
   let index = indexOf(file, clock());
   let revision = 0;
+  let fileFault: string | undefined;
   const current: CurrentIndex = () => {
     if (clock() >= index.changesAtMs) index = indexOf(index.file, clock());
     return index;
@@ -84,6 +94,12 @@ export function keysOf(file: OpenKeyFile, clock: () => number): ReplaceableKeys 
     keyFileId: file.stored.id,
     get revision() {
       return revision;
+    },
+    get fileFault() {
+      return fileFault;
+    },
+    get hsmFault() {
+      return index.file.hsm?.refusal;
     },
     kek: kekOf(current),
     pinVerify: {
@@ -104,6 +120,10 @@ export function keysOf(file: OpenKeyFile, clock: () => number): ReplaceableKeys 
       if (next.stored.id !== index.file.stored.id) throw new Error('that is another key file');
       index = indexOf(next, clock());
       revision++;
+      fileFault = undefined;
+    },
+    reportFault(fault) {
+      fileFault = fault;
     },
   };
 }

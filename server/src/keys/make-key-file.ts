@@ -1,15 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { hsmOf, type KekSource, makeKek, openKek } from './kek.ts';
-import {
-  missingPurposes,
-  PURPOSES,
-  type Purpose,
-  readKeyFile,
-  replaceKeyFile,
-  type StoredKeyFile,
-  writeNewKeyFile,
-} from './key-file.ts';
+import type { HeldKey } from './held-key.ts';
+import { hsmOf, type KekSource, makeKek } from './kek.ts';
+import { missingPurposes, PURPOSES, type Purpose, type StoredKeyFile, sealedText } from './key-file.ts';
 import { makeKey } from './make-key.ts';
+import { writeNewFile } from './write-file.ts';
 
 /**
  * Makes a key file with one fresh key for each purpose, mode 0600. Fails with EEXIST if
@@ -25,23 +19,25 @@ export async function createKeyFile(
 ): Promise<void> {
   const id = randomUUID();
   const kek = await makeKek(source, 1, id);
-  const file: StoredKeyFile = { format: 'pinward-keys-1', id, kek: kek.stored, keys: [] };
+  const file: StoredKeyFile = { format: 'pinward-keys-2', id, kek: kek.stored, keys: [] };
   const maker = { file, kek: kek.held, hsm: hsmOf(source) };
   for (const purpose of Object.keys(PURPOSES) as Purpose[])
     file.keys.push(await makeKey(maker, purpose, { now, bytes: known[purpose] }));
-  await writeNewKeyFile(path, file);
+  await writeNewFile(path, await sealedText(file, kek.held));
 }
 
 /**
  * Adds a key for each purpose that the file has none for, and returns these purposes. The
- * caller holds the lock on the key file (`completeKeyFile`).
+ * caller writes the file.
  */
-export async function addMissingKeys(path: string, source: KekSource, now: Date): Promise<Purpose[]> {
-  const file = await readKeyFile(path);
+export async function addMissingKeys(
+  file: StoredKeyFile,
+  kek: HeldKey,
+  source: KekSource,
+  now: Date,
+): Promise<Purpose[]> {
   const missing = missingPurposes(file);
-  if (missing.length === 0) return [];
-  const maker = { file, kek: await openKek(path, file, source), hsm: hsmOf(source) };
+  const maker = { file, kek, hsm: hsmOf(source) };
   for (const purpose of missing) file.keys.push(await makeKey(maker, purpose, { now }));
-  await replaceKeyFile(path, file);
   return missing;
 }

@@ -3,6 +3,7 @@ import { isPair, type KeyAlgorithm, keyCheckValue, type PairAlgorithm } from '..
 import { type HeldKey, processKey } from './held-key.ts';
 import { hsmOf, type KekSource, openKek } from './kek.ts';
 import {
+  isSealIntact,
   KeyFileError,
   type KeyRecord,
   keyIdentity,
@@ -26,6 +27,8 @@ export interface OpenKeyFile {
   /** By version. The file's own KEK, which wraps, and the retired ones. */
   keks: Map<number, HeldKey>;
   keys: OpenKey[];
+  /** The HSM that holds some of them. */
+  hsm: Hsm | undefined;
 }
 
 /** What the keys of a file are opened with. */
@@ -45,13 +48,23 @@ export async function openKeyFile(path: string, source: KekSource): Promise<Open
   const [missing] = missingPurposes(stored);
   if (missing !== undefined)
     throw new KeyFileError(`the key file ${path} has no key for ${missing}; add it with: pinward-server keys init`);
-  const kek = await openKek(path, stored, source);
+  const kek = await openSeal(path, stored, source);
   const opener = { path, fileId: stored.id, kek, hsm: hsmOf(source) };
   const keks = new Map([[stored.kek.version, kek]]);
   for (const record of stored.retired_keks ?? []) keks.set(record.version, await openRetiredKek(opener, record));
   const keys: OpenKey[] = [];
   for (const record of stored.keys) keys.push(await openKey(opener, record));
-  return { stored, keks, keys };
+  return { stored, keks, keys, hsm: opener.hsm };
+}
+
+/** The KEK of a key file, after it has shown that the file is as it was written. */
+export async function openSeal(path: string, stored: StoredKeyFile, source: KekSource): Promise<HeldKey> {
+  const kek = await openKek(path, stored, source);
+  if (stored.seal !== undefined && !(await isSealIntact(stored, kek)))
+    throw new KeyFileError(
+      `the key file ${path} was altered: its seal is not that of its content; bring back a copy that was not edited`,
+    );
+  return kek;
 }
 
 async function openRetiredKek(opener: Opener, record: KeyRecord): Promise<HeldKey> {

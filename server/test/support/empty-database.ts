@@ -3,8 +3,8 @@ import type { TestContext } from 'node:test';
 import { openDatabase } from '../../src/db/database.ts';
 import { urlOfDatabase } from './database-url.ts';
 
-/** The URL of a database with nothing in it, on the run's server, for one test. */
-export async function emptyDatabase(t: TestContext): Promise<string> {
+/** The URL of a database on the run's server, for one test. It is empty, or a copy of a database that nobody uses. */
+export async function emptyDatabase(t: TestContext, template = 'template0'): Promise<string> {
   const serverUrl = process.env.TEST_SERVER_URL as string;
   const name = `pinward_empty_${randomBytes(6).toString('hex')}`;
   const onServer = async (script: string): Promise<void> => {
@@ -12,7 +12,7 @@ export async function emptyDatabase(t: TestContext): Promise<string> {
     await admin.script(script);
     await admin.close();
   };
-  await onServer(`create database ${name} template template0`);
+  await onServer(`create database ${name} template ${template}`);
   t.after(() => onServer(`drop database ${name} with (force)`));
   return urlOfDatabase(serverUrl, name);
 }

@@ -13,7 +13,12 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { readConfig } from '../../src/config.ts';
 import { type EmbeddedOptions, type EmbeddedServer, openEmbedded } from '../../src/db/embedded.ts';
+import type { KekSource } from '../../src/keys/kek.ts';
+import { readKeyFile, type StoredKeyFile, sealedText } from '../../src/keys/key-file.ts';
+import { openSeal } from '../../src/keys/open-key-file.ts';
+import { openKekSource } from '../../src/platform.ts';
 
 /** What operators start. Built by `npm test` before it runs. */
 export const MAIN = new URL('../../dist/main.js', import.meta.url).pathname;
@@ -230,17 +235,24 @@ export function childrenOf(pid: number): number[] {
   });
 }
 
-/** Makes the keys of an installation older, so that those that were superseded just now may be destroyed. */
-export function ageKeys({ dataDir }: Pick<Installation, 'dataDir'>, ms = 60_000): void {
-  const path = join(dataDir, 'keys.json');
-  const before = (time: string): string => new Date(Date.parse(time) - ms).toISOString();
-  const file = JSON.parse(readFileSync(path, 'utf8')) as Record<
-    'keys' | 'retired_keks',
-    { created_at: string; active_from?: string }[]
-  >;
-  for (const key of [...file.keys, ...(file.retired_keks ?? [])]) {
-    key.created_at = before(key.created_at);
-    if (key.active_from !== undefined) key.active_from = before(key.active_from);
-  }
-  writeFileSync(path, JSON.stringify(file));
+/**
+ * Makes the keys of an installation older, so that those that were superseded just now may be destroyed. `env` says what
+ * its key file is sealed with.
+ */
+export async function ageKeys({ dataDir }: Pick<Installation, 'dataDir'>, env: Environment = {}): Promise<void> {
+  const config = readConfig({ ...env, PINWARD_DATA_DIR: dataDir });
+  await editKeyFile(config.keyFile, await openKekSource(config), (file) => {
+    const before = (time: string): string => new Date(Date.parse(time) - 60_000).toISOString();
+    for (const key of [...file.keys, ...(file.retired_keks ?? [])]) key.created_at = before(key.created_at);
+    for (const key of file.keys) key.active_from = before(key.active_from);
+  });
+}
+
+/** Changes a key file past the platform, and seals it again. */
+export async function editKeyFile(path: string, source: KekSource, edit: (file: StoredKeyFile) => void): Promise<void> {
+  const stored = await readKeyFile(path);
+  const kek = await openSeal(path, stored, source);
+  edit(stored);
+  writeFileSync(path, await sealedText(stored, kek));
+  if (source.kind === 'hsm') await source.hsm.close();
 }
