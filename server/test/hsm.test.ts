@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -127,6 +127,8 @@ describe('a token', { skip: noHsm }, () => {
       openKeyFile(path, { kind: 'key', key: new Secret(Buffer.alloc(32, 1)) }),
       /was sealed with an HSM/,
     );
+    writeFileSync(path, readFileSync(path, 'utf8').replace('"TDES-2",', '"TDES-2", "expiry_order": "MMYY",'));
+    await assert.rejects(openKeyFile(path, { kind: 'hsm', hsm }), /was altered: its seal is not that of its content/);
   });
 });
 

@@ -388,7 +388,7 @@ test('a database, its mode and its keys belong together, and whoever brings othe
   for (const [content, told] of [
     [
       text.replace(/("wrapped": ")(.)/, (_, before, first) => `${before}${first === 'A' ? 'B' : 'A'}`),
-      /was altered: pin-verify version 1 does not open$/,
+      /was altered: its seal is not that of its content; bring back a copy that was not edited$/,
     ],
     [text.replace(/"kek": \{[^}]*\},/, ''), /altered\.json/],
     [text.replace(/"keys": \[[\s\S]*\]/, '"keys": {}'), /altered\.json/],

@@ -76,10 +76,10 @@ export function completeKeyFile(place: KeyPlace): Promise<{ added: Purpose[]; se
   return withKeyFileLock(db, async (session) => {
     const stored = await readKeyFile(keyFile);
     const isSealed = stored.seal !== undefined;
+    if (isSealed && missingPurposes(stored).length === 0) return { added: [], sealed: false };
     const kek = await openSeal(keyFile, stored, source);
     const isMigrated = await hasKeyVersions(session);
     if (isMigrated) await match(place, session, stored);
-    if (isSealed && missingPurposes(stored).length === 0) return { added: [], sealed: false };
     return replacingFile(keyFile, async (write) => {
       const added = await addMissingKeys(stored, kek, source, new Date(now()));
       await writeKeyFile(isMigrated ? session : undefined, { write, stored, kek });
