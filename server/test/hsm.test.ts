@@ -291,7 +291,10 @@ describe('the platform on an HSM', { skip: noRemoteHsm }, () => {
       assert.equal((await issuer.verify('142536')).code, 1001);
       await until('it is not ready', async () => (await app.inject('/readyz')).statusCode === 503);
       const ready = await app.inject('/readyz');
-      assert.deepEqual([ready.statusCode, ready.json()], [503, { status: 'failed', database: 'ok', keys: 'failed' }]);
+      assert.deepEqual(
+        [ready.statusCode, ready.json()],
+        [503, { status: 'failed', database: 'ok', keys: 'failed', key_file: 'ok' }],
+      );
       assert.equal((await app.inject('/healthz')).statusCode, 200);
       assert.deepEqual(await count(), before, 'nothing was half-done');
 

@@ -40,8 +40,8 @@ async function sandboxOnEngine(
   return { engine, stop: () => database.release(), server };
 }
 
-const READY = { status: 200, body: { status: 'ok', database: 'ok', keys: 'ok' } };
-const NOT_READY = { status: 503, body: { status: 'failed', database: 'failed', keys: 'ok' } };
+const READY = { status: 200, body: { status: 'ok', database: 'ok', keys: 'ok', key_file: 'ok' } };
+const NOT_READY = { status: 503, body: { status: 'failed', database: 'failed', keys: 'ok', key_file: 'ok' } };
 
 test('a fault in the data answers 1001 and stores nothing', async (t) => {
   const { merchant, platform } = await sandbox(t);

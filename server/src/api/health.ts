@@ -3,7 +3,7 @@ import Type, { type Static } from 'typebox';
 import type { Services } from '../services.ts';
 
 const Check = Type.Enum(['ok', 'failed']);
-const Readiness = Type.Object({ status: Check, database: Check, keys: Check });
+const Readiness = Type.Object({ status: Check, database: Check, keys: Check, key_file: Check });
 type Readiness = Static<typeof Readiness>;
 
 const CHECK_TIMEOUT_MS = 2_000;
@@ -35,7 +35,7 @@ export function healthRoutes(services: Services): FastifyPluginAsyncTypebox {
       '/readyz',
       {
         schema: {
-          summary: 'The database takes writes and the keys answer',
+          summary: 'The database takes writes, the keys answer, and the key file is the one in use',
           tags: ['Operation'],
           response: { 200: Readiness, 503: Readiness },
         },
@@ -68,8 +68,15 @@ async function check({ log, db, keys }: Services): Promise<Readiness> {
     passes(log, 'database', tryWrite(db.monitor)),
     passes(log, 'keys', keys.pinVerify.mac(keys.pinVerify.version, Buffer.alloc(16))),
   ]);
+  // The log has told the fault. Other processes may use a key that this one does not know.
+  const keyFile = keys.fileFault === undefined;
   const word = (ok: boolean) => (ok ? 'ok' : 'failed');
-  return { status: word(database && keyUse), database: word(database), keys: word(keyUse) };
+  return {
+    status: word(database && keyUse && keyFile),
+    database: word(database),
+    keys: word(keyUse),
+    key_file: word(keyFile),
+  };
 }
 
 const ROLLED_BACK = Symbol('rolled back');
