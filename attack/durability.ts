@@ -49,9 +49,9 @@ async function strike(sandbox: Sandbox, written: Written[], below: (limit: numbe
   const { installation, servers } = sandbox;
   const total = () => written.reduce((sum, { acknowledged }) => sum + acknowledged.length, 0);
   const every = (SERVER_KILLS + DATABASE_KILLS) / DATABASE_KILLS;
+  const flow = (before: number) => until('calls are acknowledged', () => total() > before + CARDS);
   for (let kill = 1; kill <= SERVER_KILLS + DATABASE_KILLS; kill++) {
-    const before = total();
-    await until('calls are acknowledged', () => total() > before + CARDS);
+    await flow(total());
     await sleep(below(LONGEST_PAUSE_MS));
     if (kill % every === 0)
       await installation.killDatabase(); // the server starts it again
@@ -60,6 +60,7 @@ async function strike(sandbox: Sandbox, written: Written[], below: (limit: numbe
       servers[0] = await installation.serve();
     }
   }
+  await flow(total()); // all is up again
 }
 
 async function writePins(sandbox: Sandbox, one: Written, signal: AbortSignal): Promise<void> {
