@@ -5,6 +5,7 @@
 import { randomInt } from 'node:crypto';
 import { parseArgs } from 'node:util';
 import { durability } from './durability.ts';
+import { flood } from './flood.ts';
 import { fuzz } from './fuzz.ts';
 import { guesses } from './guesses.ts';
 import { jwe } from './jwe.ts';
@@ -12,7 +13,7 @@ import type { Attack, AttackOptions } from './sandbox.ts';
 import { timing } from './timing.ts';
 
 /** All attacks. A new one is a file that exports an `Attack`, and a place in this list. */
-const ATTACKS: Attack[] = [guesses, durability, jwe, timing, fuzz];
+const ATTACKS: Attack[] = [guesses, durability, jwe, timing, flood, fuzz];
 const ATTACK_LIMIT_MS = 15 * 60_000;
 /** A fuzz run may be as long as the operator asks for. */
 const MS_PER_REQUEST = 20;

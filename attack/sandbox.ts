@@ -41,8 +41,12 @@ const ENV = {
 };
 
 /** Starts server processes on one database of their own. They end with the attack. */
-export async function startSandbox(scope: Scope, processes: number): Promise<Sandbox> {
-  const env = { ...ENV, PINWARD_KEK: randomBytes(32).toString('hex') };
+export async function startSandbox(
+  scope: Scope,
+  processes: number,
+  more: Record<string, string> = {},
+): Promise<Sandbox> {
+  const env = { ...ENV, ...more, PINWARD_KEK: randomBytes(32).toString('hex') };
   const installation = install(scope, { env });
   const servers = [await installation.serve()];
   const platform = await openPlatform(readConfig({ ...env, PINWARD_DATA_DIR: installation.dataDir }));
