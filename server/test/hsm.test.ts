@@ -204,10 +204,7 @@ describe('a token that refuses the PIN', { skip: noRemoteHsm }, () => {
     remote.changePin(PIN, OTHER_PIN);
     await remote.comeBack();
     const told = /refuses the PIN; it is not asked again: give the right PIN and start the platform again/g;
-    await until('it is told', async () => {
-      assert.equal(await readiness(), 503);
-      return told.test(server.stdout());
-    });
+    await until('it is told', async () => (await readiness()) === 503 && told.test(server.stdout()));
     // Now a login with the configured PIN would succeed. If there is none, the token was not asked again.
     remote.changePin(OTHER_PIN, PIN);
     for (let i = 0; i < 10; i++) {

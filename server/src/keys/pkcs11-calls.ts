@@ -248,7 +248,7 @@ function keepWorker(
 function startWorker(workerData: HsmWorkerData, pending: PendingCalls, events: WorkerEvents): Worker {
   // A worker runs plain Node. Where this file runs from source, the worker is the built one.
   const file = import.meta.url.endsWith('.ts') ? '../../dist/keys/pkcs11-worker.js' : './pkcs11-worker.js';
-  const worker = new Worker(new URL(file, import.meta.url), { workerData });
+  const worker = new Worker(new URL(file, import.meta.url), { workerData, execArgv: [] });
   let reason = 'it ended';
   worker.on('message', (message: HsmGreeting | HsmAnswer) => {
     if ('id' in message) pending.settle(message);

@@ -1,3 +1,4 @@
+import { createRequire } from 'node:module';
 import type { Handle, PKCS11 } from 'pkcs11js';
 import type { HsmWorkerData } from './pkcs11-calls.ts';
 
@@ -12,10 +13,20 @@ export class TokenError extends Error {
   }
 }
 
-const pkcs11js = await import('pkcs11js').then(
-  (loaded) => loaded.default,
-  () => undefined,
-);
+const pkcs11js = loadPackage();
+
+/**
+ * Not by a top-level await: Node 22 aborts when a worker is ended while such a module is still
+ * being evaluated, and a worker is ended as soon as it has said that the token refuses the PIN.
+ */
+function loadPackage(): typeof import('pkcs11js') | undefined {
+  try {
+    return createRequire(import.meta.url)('pkcs11js') as typeof import('pkcs11js');
+  } catch {
+    return undefined;
+  }
+}
+
 /** The constants of PKCS#11. Undefined without the optional package: `loadModule` says so. */
 export const p = pkcs11js as NonNullable<typeof pkcs11js>;
 
