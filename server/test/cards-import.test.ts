@@ -296,7 +296,7 @@ test('line ends of any kind, a byte order mark and a missing last newline do no 
   assert.deepEqual(stdout.trim().split('\n').sort(), [
     '2 cards added, 0 were there already, 2 lines refused',
     'line 3: it is not JSON',
-    'line 4: it is not UTF-8',
+    'line 4: it is not text in UTF-8',
   ]);
 });
 

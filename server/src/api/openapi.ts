@@ -168,6 +168,11 @@ function completeMerchantOperation(
   addFailure(operation, refusals, { ...(repeatable && REPEATABLE_ANSWER_HEADERS), ...answerHeaders });
 }
 
+const ANSWER_HEADERS = {
+  'X-Request-Id': { schema: { type: 'string' } },
+  'Retry-After': { description: 'Seconds; with code 1009', schema: { type: 'integer' } },
+};
+
 /** Documents that an operation answers its success or a failure. */
 function addFailure(operation: Operation, refusals: ErrorName[], headers: object = {}): void {
   const ok = operation.responses['200'];
@@ -175,9 +180,14 @@ function addFailure(operation: Operation, refusals: ErrorName[], headers: object
   if (ok === undefined || content === undefined) return;
   ok.description = 'Success, or a failure with its code';
   ok.headers = {
-    'X-Request-Id': { schema: { type: 'string' } },
-    'Retry-After': { description: 'Seconds; with code 1009', schema: { type: 'integer' } },
+    ...ANSWER_HEADERS,
+    'Cache-Control': { schema: { const: 'no-store' } },
     ...headers,
+  };
+  operation.responses['503'] = {
+    description: 'The platform is overloaded: code 1009. The call was not begun',
+    headers: ANSWER_HEADERS,
+    content: { 'application/json': { schema: failureSchema(['tooFrequent']) } },
   };
   content.schema = { oneOf: [content.schema, failureSchema(refusals)] };
 }
