@@ -27,7 +27,7 @@ export const MAIN = new URL('../../dist/main.js', import.meta.url).pathname;
 export const isRoot = process.getuid?.() === 0;
 
 /** No test waits longer for a condition, and none takes nearly as long. */
-const DEADLINE_MS = 30_000;
+const DEADLINE_MS = 90_000;
 
 /** Waits until `look` gives something that is true, and gives it. */
 export async function until<T>(what: string, look: () => T | Promise<T>): Promise<NonNullable<T>> {
