@@ -25,6 +25,7 @@ export async function buildApp(services: Services): Promise<App> {
   const connections = createConnections(log, readAddress);
   const app = Fastify({
     serverFactory: (serve) => connections.createServer(serve),
+    clientErrorHandler: () => {}, // Fastify's answers at once, without the envelope; connections.ts has its own
     // A request that arrives on an open connection during a stop is served, and told to close.
     return503OnClosing: false,
     forceCloseConnections: 'idle',

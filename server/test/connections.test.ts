@@ -82,7 +82,55 @@ test('an offer to upgrade is ignored: the next request on the connection gets it
   assert.deepEqual(new Set(codesIn(received())), new Set([1002]));
 });
 
-const noJava = spawnSync('java', ['-version']).error === undefined ? false : 'no JDK is installed';
+test('offers to upgrade among pipelined requests are ignored, and all are answered in their order', async (t) => {
+  const server = await serve(t);
+  const offer = { Connection: 'Upgrade', Upgrade: 'h2c' };
+  const known = '/open-api/v1/merchant/token';
+  const [plain, unknown] = [requestText(`GET ${known}`), requestText(`GET ${known}`, { 'Api-Key': 'nobody' })];
+  const [offered, posted] = [requestText(`GET ${known}`, offer), requestText(`POST ${known}`, offer, '{}')];
+  for (const [requests, codes] of [
+    [
+      [unknown, offered, plain],
+      [1008, 1002, 1002],
+    ],
+    [
+      [unknown, unknown, plain, posted, unknown],
+      [1008, 1008, 1002, 1004, 1008],
+    ],
+    [
+      [offered, offered, posted, unknown, offered],
+      [1002, 1002, 1004, 1008, 1002],
+    ],
+  ] as const) {
+    const { socket, received } = rawConnection(t, server.url);
+    socket.write(requests.join(''));
+    await until('all are answered', () => codesIn(received()).length === codes.length);
+    assert.deepEqual(codesIn(received()), codes);
+    socket.write(unknown);
+    await until('so is one after them', () => codesIn(received()).length === codes.length + 1);
+  }
+});
+
+test('a broken request is answered after those before it', async (t) => {
+  const server = await serve(t);
+  const before = requestText('GET /open-api/v1/merchant/token', { 'Api-Key': 'nobody' });
+  const post = 'POST /open-api/v1/card/pin/set';
+  for (const broken of [
+    'no HTTP\r\n\r\n',
+    requestText('CONNECT localhost:80'),
+    requestText(post, { 'Content-Length': '2, 3' }),
+    `${requestText(post, { 'Transfer-Encoding': 'chunked' })}zz\r\n`,
+  ]) {
+    const { socket, received, closed } = rawConnection(t, server.url);
+    socket.write(before + before + broken);
+    await closed;
+    assert.deepEqual(codesIn(received()), [1008, 1008, 1004], broken);
+  }
+});
+
+// A JRE has no compiler.
+const hasJdk = String(spawnSync('java', ['--list-modules']).stdout).includes('jdk.compiler');
+const noJava = hasJdk ? false : 'no JDK is installed';
 
 test("the JDK's HTTP client gets an answer to every call that is refused", { skip: noJava }, async (t) => {
   const server = await serve(t, { LIMIT_FAILED_AUTH_PER_MINUTE: '1000000' });

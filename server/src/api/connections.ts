@@ -36,9 +36,11 @@ const SWEEP_EVERY_MS = 1_000;
 
 interface Connection {
   serve: RequestListener;
-  /** Whether a request is in service, or waits for it. */
-  busy: boolean;
+  /** The request that is in service, or waits for it. */
+  current: IncomingMessage | undefined;
   pipelined: [IncomingMessage, ServerResponse][];
+  /** What happens to the connection when all of them are answered. Until then nothing is read from it. */
+  afterwards: (() => void) | undefined;
 }
 
 /** An answer that was written, and not handed to the system yet. */
@@ -75,10 +77,10 @@ export function createConnections(log: Logger, addressOf: (request: IncomingMess
     if (socket.destroyed) return; // the rest of what was read before the connection was closed
     let connection = connections.get(socket);
     if (connection === undefined) {
-      connection = { serve, busy: false, pipelined: [] };
+      connection = { serve, current: undefined, pipelined: [], afterwards: undefined };
       connections.set(socket, connection);
     }
-    if (!connection.busy) {
+    if (connection.current === undefined) {
       submit(connection, request, response);
     } else if (connection.pipelined.length >= PIPELINED_PER_CONNECTION || pipelined >= PIPELINED_LIMIT) {
       forgetPipelined(connection);
@@ -91,7 +93,7 @@ export function createConnections(log: Logger, addressOf: (request: IncomingMess
   }
 
   function submit(connection: Connection, request: IncomingMessage, response: ServerResponse): void {
-    connection.busy = true;
+    connection.current = request;
     response.on('close', onClosed);
     admission.admit({
       light: HEALTH_PATHS.has(request.url ?? ''),
@@ -135,13 +137,50 @@ export function createConnections(log: Logger, addressOf: (request: IncomingMess
     unread.delete(this);
     const { socket } = this.req;
     const connection = connections.get(socket) as Connection;
-    connection.busy = false;
-    if (socket.destroyed) forgetPipelined(connection);
+    connection.current = undefined;
+    if (socket.destroyed) {
+      forgetPipelined(connection);
+      return;
+    }
     const next = connection.pipelined.shift();
-    if (next === undefined) return;
+    if (next === undefined) {
+      connection.afterwards?.();
+      return;
+    }
     pipelined--;
-    if (connection.pipelined.length === 0) socket.resume();
+    if (connection.pipelined.length === 0 && connection.afterwards === undefined) socket.resume();
     submit(connection, ...next);
+  }
+
+  /** Does something to a connection after the answers to the requests that came before. */
+  function afterAnswers(socket: Socket, work: () => void): void {
+    const connection = connections.get(socket);
+    if (connection?.current === undefined) {
+      work();
+      return;
+    }
+    socket.pause();
+    connection.afterwards = () => {
+      connection.afterwards = undefined;
+      work();
+    };
+  }
+
+  /** What is not HTTP never becomes a request. It gets the envelope all the same, and the connection ends. */
+  function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void {
+    const connection = connections.get(socket);
+    const end = (): void => endWith(socket, statusLineOf(error.code));
+    if (error.code === 'ECONNRESET' || !socket.writable) {
+      socket.destroy();
+    } else if (connection?.current?.complete === false) {
+      end(); // its body is broken, so it waits for the rest in vain
+    } else {
+      if (connection?.pipelined.at(-1)?.[0].complete === false) {
+        connection.pipelined.pop();
+        pipelined--;
+      }
+      afterAnswers(socket, end);
+    }
   }
 
   function forgetPipelined(connection: Connection): void {
@@ -176,8 +215,10 @@ export function createConnections(log: Logger, addressOf: (request: IncomingMess
       server.maxConnections = CONNECTIONS_LIMIT;
       server.on('clientError', answerBrokenRequest);
       server.on('checkExpectation', (_request, response) => refuse(response, 417, 'invalidParameter'));
-      server.on('connect', (_request, socket: Socket) => endWith(socket, '405 Method Not Allowed'));
-      ignoreUpgrades(server);
+      server.on('connect', (_request, socket: Socket) =>
+        afterAnswers(socket, () => endWith(socket, '405 Method Not Allowed')),
+      );
+      ignoreUpgrades(server, afterAnswers);
       const sweeping = setInterval(sweep, SWEEP_EVERY_MS).unref();
       server.on('close', () => clearInterval(sweeping));
       servers.push(server);
@@ -221,12 +262,6 @@ function refuse(
 ): void {
   const body = envelopeOf(error);
   response.writeHead(status, { ...headersOf(body), ...headers }).end(body);
-}
-
-/** What is not HTTP never becomes a request. It gets the envelope all the same, and the connection ends. */
-function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void {
-  if (error.code === 'ECONNRESET' || !socket.writable) socket.destroy();
-  else endWith(socket, statusLineOf(error.code));
 }
 
 function endWith(socket: Socket, statusLine: string): void {
