@@ -102,6 +102,11 @@ describe('a postal code', () => {
     ['US', '94105 1234', '94105 1234'],
     ['DE', 'D–10115', 'D-10115'],
     ['SE', '114\u00a055', '114 55'],
+    ['SG', 'S(018956)', 'S(018956)'],
+    ['MX', 'C.P. 02860', 'C.P. 02860'],
+    ['BR', 'cep 01310-100', 'CEP 01310-100'],
+    ['US', 'NY 10001', 'NY 10001'],
+    ['NL', 'nl-1012 js', 'NL-1012 JS'],
   ];
   for (const [country, written, stored] of spellings)
     test(`of ${country} may be written ${JSON.stringify(written)}`, async () => {
@@ -114,6 +119,8 @@ describe('a postal code', () => {
       ['US', 'ABCDE'],
       ['US', '941051'],
       ['DE', '1234'],
+      ['DE', 'D-1234'],
+      ['US', 'NY'],
       ['GB', '12345'],
       ['CA', '123 456'],
       ['JP', '100-001'],

@@ -1,7 +1,7 @@
 /*
  * The forms of postal codes, only for countries where every code has one of them: 9 stands for a digit, A for a
- * letter, * for either. Blanks, hyphens and dots do not count, nor does the country's letter before the digits
- * (`D-10115`, `LV-1010`). A country that is not here has no postal codes, or has them in forms that changed or that
+ * letter, * for either. Blanks, hyphens and dots do not count, nor does the country before a code or any word before
+ * one of digits (`LV-1010`, `D-10115`, `C.P. 02860`). A country that is not here has no postal codes, or has them in forms that changed or that
  * not everybody keeps to: there any code passes, since a refusal would hit a real customer (docs/adr/0021).
  */
 const FORMS: readonly [forms: string, countries: string][] = [
@@ -39,32 +39,12 @@ function characterOf(sign: string): string {
   return { '9': '[0-9]', A: '[A-Z]' }[sign] ?? '[A-Z0-9]';
 }
 
-/** The letters before a code where they are not those of ISO 3166-1: of road signs, or of the country that has the post. */
-const PREFIXES: Record<string, string> = {
-  AT: 'A',
-  AX: 'FI',
-  BE: 'B',
-  DE: 'D',
-  ES: 'E',
-  FI: 'FIN',
-  FR: 'F',
-  HU: 'H',
-  IT: 'I',
-  LI: 'FL',
-  LU: 'L',
-  NO: 'N',
-  PT: 'P',
-  SE: 'S',
-  SI: 'SLO',
-  SM: 'I',
-  VA: 'I',
-};
-
 /** Whether a code in ASCII can be one of the country (ISO 3166-1 alpha-2), by its form alone. */
 export function fitsCountry(postalCode: string, country: string): boolean {
   const form = FORM_OF.get(country);
   if (form === undefined) return true;
   const code = postalCode.toUpperCase().replaceAll(/[^A-Z0-9]/g, '');
-  const prefixes = ['', country, PREFIXES[country] ?? ''];
-  return prefixes.some((prefix) => code.startsWith(prefix) && form.test(code.slice(prefix.length)));
+  const withoutCountry = code.startsWith(country) ? code.slice(country.length) : code;
+  const digits = code.replace(/^[A-Z]+(?=[0-9]+$)/, '');
+  return [code, withoutCountry, digits].some((spelling) => form.test(spelling));
 }
