@@ -157,6 +157,7 @@ describe('an application for a card', () => {
 
   const refusals: [what: string, code: number, msg: string | undefined, body: object][] = [
     ['neither BIN nor package', 1004, 'card_bin_no invalid parameter', virtual('r', { card_bin_no: '' })],
+    ['a blank BIN', 1004, 'card_bin_no invalid parameter', virtual('r', { card_bin_no: " -'\u200b" })],
     [
       "the other mode's package",
       1012,

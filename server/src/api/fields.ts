@@ -1,7 +1,7 @@
 import { CARD_STATUSES } from '@pinward/contract/card-status';
 import { CARD_TYPES, CARDHOLDER_STATUSES } from '@pinward/contract/vocabulary';
 import Type, { type TSchema } from 'typebox';
-import { FILLED_LINE } from '../text.ts';
+import { FILLED_LINE, isBlank } from '../text.ts';
 import { successSchema } from './envelope.ts';
 
 /** The platform's number of a card, a cardholder and so on. Imported ones may have another form than ours. */
@@ -26,6 +26,11 @@ export function Maybe<T extends TSchema>(schema: T) {
 
 /** A filter by a number of either kind. An empty one filters nothing: the API's own samples send empty fields. */
 export const Filter = Maybe(Type.String({ maxLength: 64, pattern: '^[^\\u0000]*$' }));
+
+/** The text of a member that may be absent; a blank one is absent. */
+export function filled(text: string | null | undefined): string | undefined {
+  return isBlank(text ?? '') ? undefined : (text ?? undefined);
+}
 
 export const CardTypeField = Type.Enum([...CARD_TYPES]);
 export const CardStatusField = Type.Enum([...CARD_STATUSES]);

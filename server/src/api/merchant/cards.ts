@@ -12,7 +12,7 @@ import type { Services } from '../../services.ts';
 import { AddressField } from '../address-field.ts';
 import { CardItem, cardItemOf } from '../card-item.ts';
 import { success, successSchema } from '../envelope.ts';
-import { CardTypeField, Filter, Maybe, OrderNumber, Result, UniqueNumber } from '../fields.ts';
+import { CardTypeField, Filter, filled, Maybe, OrderNumber, Result, UniqueNumber } from '../fields.ts';
 import { listFields, listHeaders, readListQuery } from '../list-query.ts';
 import { actorOf } from './gate.ts';
 
@@ -145,8 +145,8 @@ export function cardRoutes(services: Services): FastifyPluginAsyncTypebox {
           card_type: cardType,
         } = request.body;
         const application = {
-          cardBinNo: card_bin_no || undefined,
-          packageNo: package_no || undefined,
+          cardBinNo: filled(card_bin_no),
+          packageNo: filled(package_no),
           cardholderNo,
           cardUniqueNo,
           cardType,
