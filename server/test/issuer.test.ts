@@ -427,7 +427,17 @@ describe('zone keys', () => {
     assert.equal((await importKey(label, block())).code, 5004);
     assert.equal((await issuer.call('DELETE', `/zone-keys/${label}`)).code, 0);
     assert.equal((await importKey(label, block())).code, 5004);
-    assert.equal((await issuer.call('DELETE', `/zone-keys/${label}`)).code, 5002);
+    for (const type of [
+      undefined,
+      '',
+      'application/json',
+      'application/x-www-form-urlencoded',
+      'text/plain; charset=gbk',
+    ])
+      assert.equal(
+        (await issuer.call('DELETE', `/zone-keys/${label}`, undefined, { 'content-type': type })).code,
+        5002,
+      );
     assert.equal((await importKey(newLabel(), block(), 'no_such_kbpk')).code, 5002);
   });
 

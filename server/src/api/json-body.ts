@@ -4,7 +4,7 @@ import { decodeUtf8, findIllFormed } from '../text.ts';
 
 /**
  * Reads JSON bodies (RFC 8259: UTF-8, a byte order mark is skipped). Call it before routes are added. A call whose body
- * has no required member needs no body. Errors, all 1004: on `Content-Type` another charset; on the field an unpaired
+ * has no required member needs no body, and where there is none its Content-Type does not count. Errors, all 1004: on `Content-Type` another charset; on the field an unpaired
  * surrogate; without a field bytes that are not UTF-8, or no JSON.
  */
 export function readJsonBodies(app: FastifyInstance): void {
@@ -22,6 +22,13 @@ export function readJsonBodies(app: FastifyInstance): void {
       if (field === undefined) done(error, body);
       else done(new ApiError('invalidParameter', field === '' ? {} : { field }));
     });
+  });
+
+  // Some HTTP clients send a type with every POST and DELETE.
+  app.addHook('onRequest', ({ headers }, _reply, done) => {
+    const isEmpty = headers['transfer-encoding'] === undefined && (headers['content-length'] ?? '0') === '0';
+    if (isEmpty) delete headers['content-type'];
+    done();
   });
 
   app.addHook('onRoute', (route) => {
