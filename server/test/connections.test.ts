@@ -184,6 +184,8 @@ test('what HTTP knows and the platform does not take is answered with the envelo
     [requestText('POST /open-api/v1/card/pin/set', { Expect: 'a-cake' }, '{}'), '417 Expectation Failed'],
     [requestText('PURGE /open-api/v1/card/pin/set'), '405 Method Not Allowed'],
     [requestText('PROPFIND /openapi.json'), '405 Method Not Allowed'],
+    [requestText('PUT /docs'), '405 Method Not Allowed'],
+    [requestText('PUT /docs/'), '405 Method Not Allowed'],
     [requestText('QUERY /readyz'), '405 Method Not Allowed'],
     [requestText('TRACE /open-api/v1/card/list'), '405 Method Not Allowed'],
     [requestText('CONNECT localhost:80'), '405 Method Not Allowed'],
@@ -198,6 +200,15 @@ test('what HTTP knows and the platform does not take is answered with the envelo
     assert.match(received(), /x-request-id: /i);
     assert.deepEqual(codesIn(received()), [1004]);
   }
+});
+
+test('a request may name a whole URL, as to a proxy', async (t) => {
+  const server = await serve(t);
+  const { socket, received } = rawConnection(t, server.url);
+  for (const path of ['/open-api/v1/merchant/token', '/open-api/v1/card/consume/list?page=0', '/nowhere'])
+    socket.write(requestText(`GET https://pinward.example:8443${path}`));
+  await until('all are answered', () => codesIn(received()).length === 3);
+  assert.deepEqual(codesIn(received()), [1002, 1025, 1004]);
 });
 
 test('HTTP/1.0 needs no Host', async (t) => {

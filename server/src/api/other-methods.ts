@@ -16,6 +16,12 @@ export function collectMethods(app: FastifyInstance): () => void {
   });
   return () => {
     for (const [url, methods] of [...methodsOf]) {
+      // Fastify adds the root of a plugin with a slash at its end too, and does not tell.
+      const slashed = `${url}/`;
+      if (!url.endsWith('*') && app.hasRoute({ url: slashed, method: methods[0] as HTTPMethods }))
+        methodsOf.set(slashed, methods);
+    }
+    for (const [url, methods] of [...methodsOf]) {
       app.route({
         url,
         method: app.supportedMethods.filter((method) => !methods.includes(method)) as HTTPMethods[],
