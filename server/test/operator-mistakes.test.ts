@@ -35,6 +35,7 @@ before(async () => {
   const context = { after: (work: () => Promise<void>) => void atTheEnd.push(work) };
   tls = await startTlsDatabase(install(context));
   await onServer(tls.url, 'create database pinward; create database empty; create database newer');
+  await onServer(tls.url, "create database latin encoding 'LATIN1' locale 'C' template template0");
   await onServer(tls.url, `create role poor login password 'poor'; create role only_by_tls login password 'tls'`);
   await onServer(tls.url, 'create role blocked nologin');
   sandbox = install(context, { env: { DATABASE_URL: databaseUrl('empty') } });
@@ -194,6 +195,16 @@ const DATABASE: Mistake[] = [
     /a parameter that Pinward does not know: sslmod$/,
     at({ more: '?sslmod=require' }),
   ),
+  mistake(
+    'the options of the URL are none',
+    /refuses the connection: invalid command-line argument .*check DATABASE_URL$/,
+    at({ more: '?options=-z' }),
+  ),
+  mistake(
+    'the database is of another encoding',
+    /stores text in LATIN1, and Pinward needs UTF8: create it with encoding 'UTF8'$/,
+    { args: ['migrate'], env: at({}, 'latin') },
+  ),
   mistake('the database was made by a newer version', /the database is newer than the program/, at({}, 'newer')),
   mistake('the database was made by a newer version, for migrate', /the database is newer than the program/, {
     args: ['migrate'],
@@ -242,6 +253,7 @@ const TLS: Mistake[] = [
     }),
   })),
   mistake('the sslmode is unknown', /an sslmode that is not one of disable, /, at({ more: '?sslmode=on' })),
+  mistake('uselibpqcompat is not true', /a uselibpqcompat that is not true$/, at({ more: '?uselibpqcompat=1' })),
   mistake('the sslmode and the certificates contradict each other', /contradict each other/, () => ({
     DATABASE_URL: databaseUrl('pinward', { more: `?sslmode=disable&sslrootcert=${tls.certificate}` }),
   })),
@@ -388,7 +400,7 @@ const KEYS: Mistake[] = [
   mistake('the key file is cut off', /cut\.json cannot be read: it is no JSON/, () => ({
     PINWARD_KEY_FILE: file('cut.json', readFileSync(join(production.dataDir, 'keys.json')).subarray(0, 900)),
   })),
-  mistake('the key file is garbage', /garbage\.json cannot be read: it is no JSON/, () => ({
+  mistake('the key file is garbage', /garbage\.json is not text in UTF-8/, () => ({
     PINWARD_KEY_FILE: file('garbage.json', randomBytes(2000)),
   })),
   mistake('the key file is too large', /large\.json is larger than/, () => ({

@@ -48,7 +48,8 @@ export function connectionFault(error: unknown): string | undefined {
   const { code = '', message = '', syscall } = error as NodeJS.ErrnoException;
   if (error instanceof pg.DatabaseError) {
     const [, words] = REFUSALS.find(([state]) => state.test(code)) ?? [];
-    return words && `${words}: ${message} (SQLSTATE ${code}); check DATABASE_URL`;
+    const told = words ?? (error.severity === 'FATAL' ? 'the database refuses the connection' : undefined);
+    return told && `${told}: ${message} (SQLSTATE ${code}); check DATABASE_URL`;
   }
   const certificate = CERTIFICATE_FAULTS[code];
   if (certificate !== undefined) return `the certificate of the database ${certificate}`;
@@ -62,7 +63,7 @@ export function connectionFault(error: unknown): string | undefined {
   const isConnection = ['connect', 'getaddrinfo', 'read', 'write'].includes(syscall ?? '') || isAggregate(error);
   if (isConnection && code in UNREACHABLE)
     return `the database does not answer: ${UNREACHABLE[code]} (${message || code}); check DATABASE_URL`;
-  if (/^(timeout e|Connection terminated|Client has encountered a connection error)/.test(message))
+  if (/^(timeout e|Query read timeout|Connection terminated|Client has encountered a connection error)/.test(message))
     return `the database does not answer: ${message}; check DATABASE_URL`;
   return undefined;
 }

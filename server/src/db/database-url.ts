@@ -69,6 +69,7 @@ function parameterFaults(rest: string): string[] {
     else if (given.getAll(name).length > 1) faults.push(`has more than one ${name}`);
     else if (name === 'sslmode' && !SSL_MODES.includes(value))
       faults.push(`has an sslmode that is not one of ${SSL_MODES.join(', ')}`);
+    else if (name === 'uselibpqcompat' && value !== 'true') faults.push('has a uselibpqcompat that is not true');
     else if (name === 'host' && value.includes(',')) faults.push(hostFault(value) ?? '');
     else if (name === 'port') faults.push(portFault(value) ?? '');
     else if (name === 'sslnegotiation' && value !== 'postgres' && value !== 'direct')

@@ -64,9 +64,14 @@ export async function setUpSession(
                        where name = 'synchronous_commit' and setting = 'off'`);
   const { rows } = await client.query<{ name: string; value: string }>(
     'select name, current_setting(name) as value from unnest($1::text[]) as s (name)',
-    [names],
+    [['server_encoding', ...names]],
   );
-  for (const { name, value } of rows)
+  const [encoding, ...kept] = rows;
+  if (encoding?.value !== 'UTF8')
+    throw new OperatorError(
+      `the database stores text in ${encoding?.value}, and Pinward needs UTF8: create it with encoding 'UTF8'`,
+    );
+  for (const { name, value } of kept)
     if (value !== settings[name])
       throw new OperatorError(
         `the database keeps ${name} at ${value}, and Pinward needs ${settings[name]}: ` +
