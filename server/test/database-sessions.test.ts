@@ -91,6 +91,23 @@ for (const mode of ['transaction', 'statement'] as const)
     }
   });
 
+test('a pooler with room for one connection is refused in one line', { skip: noPgBouncer }, async (t) => {
+  const url = await startPgBouncer(t, await emptyDatabase(t), 'session', 'default_pool_size = 1');
+  const { status, stderr } = await install(t, { env: { DATABASE_URL: url } }).run(['migrate']);
+  assert.equal(status, 1);
+  assert.match(
+    stderr,
+    /^pinward-server: DATABASE_URL leads to a connection pooler that keeps .*default_pool_size.*\n$/,
+  );
+});
+
+test('a pooler that resets no connection keeps no lock of a migration', { skip: noPgBouncer }, async (t) => {
+  const direct = await emptyDatabase(t);
+  const url = await startPgBouncer(t, direct, 'session', 'server_reset_query =');
+  assert.equal((await install(t, { env: { DATABASE_URL: url } }).run(['migrate'])).status, 0);
+  assert.equal((await install(t, { env: { DATABASE_URL: direct } }).run(['migrate'])).status, 0);
+});
+
 test('a migration that waits for a lock which nobody gives back ends, and names its holder', async (t) => {
   const url = await emptyDatabase(t);
   const db = openDatabase({ url, connections: 1 });

@@ -88,6 +88,8 @@ export function openDatabase({ url, connections = 16, onIdleError }: DatabaseOpt
           },
         });
       } finally {
+        // A pooler may keep the connection, with its locks.
+        await client.query('select pg_advisory_unlock_all()').catch(ignoreError);
         await client.end();
       }
     },

@@ -22,7 +22,7 @@ export async function requireSessions(url: string): Promise<void> {
     await second.connect();
     const own = await sessionOf(first);
     for (let i = 0; i < TRIES; i++) {
-      await second.query('begin').catch(refuseStatementMode);
+      await second.query('begin').catch(explain);
       const held = await sessionOf(second);
       if (held === own || (await sessionOf(first)) !== own) throw new OperatorError(POOLED);
       await second.query('rollback');
@@ -36,9 +36,14 @@ const POOLED =
   'DATABASE_URL leads to a connection pooler in transaction mode, where settings, prepared statements and locks are ' +
   'lost: set its pool_mode to session, or connect to PostgreSQL itself';
 
-/** PgBouncer refuses transactions in statement mode (SQLSTATE 08P01). */
-function refuseStatementMode(error: Error & { code?: string }): never {
-  throw error.code === '08P01' ? new OperatorError(POOLED) : error;
+const TOO_FEW =
+  'DATABASE_URL leads to a connection pooler that keeps a second connection waiting: give it room for more ' +
+  '(default_pool_size of PgBouncer)';
+
+/** PgBouncer refuses transactions in statement mode (SQLSTATE 08P01). In session mode a full pool lets one wait. */
+function explain(error: Error & { code?: string }): never {
+  if (error.code === '08P01') throw new OperatorError(POOLED);
+  throw error.message === 'Query read timeout' ? new OperatorError(TOO_FEW) : error;
 }
 
 /** The process ID of the server's session that runs the statement. */

@@ -11,11 +11,12 @@ import pg from 'pg';
 export const noPgBouncer: string | false =
   spawnSync('pgbouncer', ['--version']).error === undefined ? false : 'PgBouncer is not installed (Debian: pgbouncer)';
 
-/** Starts PgBouncer with its own defaults before a database, and returns the URL of the database through it. */
+/** Starts PgBouncer before a database, with its own defaults but for `more`, and returns the URL of the database through it. */
 export async function startPgBouncer(
   t: TestContext,
   databaseUrl: string,
   poolMode: 'session' | 'transaction' | 'statement',
+  more = '',
 ): Promise<string> {
   const server = new URL(databaseUrl);
   const folder = mkdtempSync(join(tmpdir(), 'pinward-pgbouncer-'));
@@ -34,6 +35,7 @@ listen_port = ${port}
 unix_socket_dir =
 auth_type = any
 pool_mode = ${poolMode}
+${more}
 `,
     { mode: 0o644 },
   );
