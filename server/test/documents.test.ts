@@ -32,10 +32,9 @@ before(async () => {
 });
 after(() => platform.close());
 
-describe('a generated document stands as the program makes it now', () => {
-  for (const name of ['errors.md', 'openapi.json', 'card-status.md', 'schema.md']) {
-    test(name, () => assert.equal(standingDocument(name), generated[name], 'run: npm run generate'));
-  }
+test('every generated document is what the program generates now', () => {
+  const stale = Object.keys(generated).filter((name) => standingDocument(name) !== generated[name]);
+  assert.deepEqual(stale, [], 'run: npm run generate');
 });
 
 describe('a call of the money side answers that it is not offered', () => {

@@ -181,7 +181,7 @@ function addFailure(operation: Operation, refusals: ErrorName[], headers: object
   ok.description = 'Success, or a failure with its code';
   ok.headers = {
     ...ANSWER_HEADERS,
-    'Cache-Control': { schema: { const: 'no-store' } },
+    'Cache-Control': { description: 'No cache may store an answer', schema: { const: 'no-store' } },
     ...headers,
   };
   operation.responses['503'] = {
