@@ -184,7 +184,7 @@ const create = ['credential', 'create', '--merchant', SANDBOX_MERCHANT];
 test('a secret that is not UTF-8 is refused: it would be stored as another one', async () => {
   const input = Buffer.from('\xe9'.repeat(16), 'latin1');
   const { status, stderr } = await installation.run([...create, '--import', 'latin'], { input });
-  assert.deepEqual([status, stderr], [1, 'pinward-server: the secret on standard input is not text in UTF-8\n']);
+  assert.deepEqual([status, stderr], [1, 'pinward-server: standard input is not text in UTF-8\n']);
 });
 
 const SECRET_20 = 'twenty-bytes-secret!';
