@@ -9,6 +9,7 @@ import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'n
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { PIN_POLICY_NAMES } from '@pinward/contract/pin-policies';
 import type { JWK } from 'jose';
 import { cardVerificationValue } from '../src/crypto/cvv.ts';
 import { openDatabase } from '../src/db/database.ts';
@@ -143,9 +144,7 @@ async function drive(installation: Installation): Promise<Remains> {
   assert.equal(await call(`/nowhere?pin=${next()}&token=${token}`), 1004);
 
   // Policies that look at everything, and PINs that they refuse.
-  const policies = ['repeats', 'steps', 'keypad', 'dates', 'birth-date', 'phone', 'pan-tail'].map(
-    (name) => `${name}=refuse`,
-  );
+  const policies = PIN_POLICY_NAMES.filter((name) => name !== 'history').map((name) => `${name}=refuse`);
   await operate(['merchant', 'update', 'M202605220001', '--pin-policy', ...policies, 'history=refuse:5']);
   await sleep(1_000);
   const again = next();
