@@ -31,7 +31,7 @@ export interface Lease {
 /**
  * Creates a function that sends a claimed event and settles it before the lease ends. The
  * function throws if the database took too long; the event then waits for the end of its
- * lease.
+ * lease. Long, because its functions share what one sender needs.
  */
 export function createEventSender(
   services: Services,

@@ -53,6 +53,7 @@ export function createBatcher(
   };
 }
 
+/** The queue of one batch. Long, because its functions share the state of one queue. */
 function createQueue<Item, Result>(db: Queryable, batch: Batch<Item, Result>): (item: Item) => Promise<Result> {
   const { lanes, limit, keyOf, run } = batch;
   let waiting: Waiting<Item, Result>[] = [];

@@ -41,6 +41,7 @@ interface Known {
  * Creates the cache of this process. Five times a second it asks the database whether any credential, merchant or
  * issuer has changed, and forgets everything if one has. If the question goes unanswered, nothing cached counts and
  * every request waits for an answer: no process serves a disabled credential because it lost its database.
+ * Long, because its functions share the state of one cache.
  */
 export function createCache(db: Database, keys: Keys): Cache {
   /** A load that is under way still fills the old one, and is forgotten with it. */

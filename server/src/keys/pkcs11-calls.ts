@@ -182,6 +182,7 @@ interface KeptWorker {
   stop(): Promise<void>;
 }
 
+/** Long, because its functions share the state of one worker. */
 function keepWorker(
   { module, token, pin }: HsmConfig,
   pending: PendingCalls,

@@ -11,7 +11,10 @@ import { BirthDate, Email, OrderNumber, Phone, Result, Time } from '../fields.ts
 import { issuerActorOf } from './gate.ts';
 import { QueueQuery, Reason, readQueueSize } from './queue.ts';
 
-/** The issuer's side of cardholders: verify them, and supply what the PIN policies compare with. */
+/**
+ * The issuer's side of cardholders: verify them, and supply what the PIN policies compare with.
+ * Long, because each route has its schema beside its handler.
+ */
 export function issuerCardholderRoutes(services: Services): FastifyPluginAsyncTypebox {
   const { db, keys } = services;
   return async (app) => {

@@ -16,7 +16,10 @@ import { ImportedCardBody, importedCardOf } from '../imported-card.ts';
 import { issuerActorOf } from './gate.ts';
 import { QueueQuery, Reason, readQueueSize } from './queue.ts';
 
-/** The issuer's side of cards: decide on applications, bring cards in, freeze and delete them. */
+/**
+ * The issuer's side of cards: decide on applications, import cards, freeze and delete them.
+ * Long, because each route has its schema beside its handler.
+ */
 export function issuerCardRoutes(services: Services): FastifyPluginAsyncTypebox {
   const { db, keys, clock } = services;
   return async (app) => {

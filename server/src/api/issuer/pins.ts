@@ -14,7 +14,10 @@ import { Label } from './zone-keys.ts';
 /** Hex digits of a PIN block, at most. Formats 0, 1 and 3 have 16, format 4 has 32; longer ones are malformed. */
 const PIN_BLOCK_CHARACTERS = 64;
 
-/** The issuer's side of PINs: verify, unblock, look. */
+/**
+ * The issuer's side of PINs: verify, unblock, show the status.
+ * Long, because each route has its schema beside its handler.
+ */
 export function issuerPinRoutes(services: Services): FastifyPluginAsyncTypebox {
   const { db, config } = services;
   return async (app) => {

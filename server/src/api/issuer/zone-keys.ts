@@ -10,7 +10,10 @@ import { issuerActorOf } from './gate.ts';
 
 export const Label = (description: string) => Type.String({ pattern: '^[A-Za-z0-9_-]{1,64}$', description });
 
-/** The issuer's zone keys: import, list, destroy. */
+/**
+ * The issuer's zone keys: import, list, destroy.
+ * Long, because each route has its schema beside its handler.
+ */
 export function issuerZoneKeyRoutes(services: Services): FastifyPluginAsyncTypebox {
   const { db } = services;
   return async (app) => {

@@ -15,6 +15,10 @@ import { actorOf } from './gate.ts';
 /** Cards that `cardholder/info` shows, the newest; `card/list` has them all. */
 const CARDS_LIMIT = 100;
 
+/**
+ * The merchant's side of cardholders: send them to verification, list and show them.
+ * Long, because each route has its schema beside its handler.
+ */
 export function cardholderRoutes(services: Services): FastifyPluginAsyncTypebox {
   const { db, config } = services;
   return async (app) => {

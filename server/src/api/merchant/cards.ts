@@ -24,6 +24,10 @@ const Detail = Type.Object({
   fee_detail: FeeDetail,
 });
 
+/**
+ * The merchant's side of cards: list, show, apply, activate, change the status.
+ * Long, because each route has its schema beside its handler.
+ */
 export function cardRoutes(services: Services): FastifyPluginAsyncTypebox {
   const { db } = services;
   return async (app) => {

@@ -35,7 +35,10 @@ const Package = Type.Object({
   fee_detail: FeeDetail,
 });
 
-/** The cards that merchants can apply for: by BIN in one integration mode, by package in the other. */
+/**
+ * The cards that merchants can apply for: by BIN in one integration mode, by package in the other.
+ * Long, because each route has its schema beside its handler.
+ */
 export function productRoutes({ db }: Services): FastifyPluginAsyncTypebox {
   return async (app) => {
     app.post(
