@@ -77,7 +77,7 @@ describe('a postal code', () => {
     assert.deepEqual(refused, []);
   });
 
-  test('of a country without them is whatever the merchant writes, but not blank', async () => {
+  test('of a country that has none may be any text that is not blank', async () => {
     for (const country of WITHOUT_POSTAL_CODES) {
       for (const postalCode of ['0000', '00000', 'N/A', 'NONE'])
         assert.equal(await judged({ country, postal_code: postalCode }), ACCEPTED, `${country} ${postalCode}`);
@@ -113,7 +113,7 @@ describe('a postal code', () => {
       assert.equal((await storedAddress({ country, postal_code: written })).postal_code, stored);
     });
 
-  test('of another form than those of the country is refused, in words that blame nothing else', async () => {
+  test('in a form that the country does not use is refused, and the answer blames nothing else', async () => {
     for (const [country, postalCode] of [
       ['CN', '5180'],
       ['US', 'ABCDE'],
@@ -157,7 +157,7 @@ describe('a name', () => {
     });
 });
 
-test('states and cities are judged by their characters alone', async () => {
+test('only the characters of states and cities are checked', async () => {
   for (const [state, city] of [
     ['NY', "Hell's Kitchen"],
     ['B.C.', '100 Mile House'],

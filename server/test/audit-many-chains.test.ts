@@ -40,7 +40,7 @@ function explaining(db: Queryable): { db: Queryable; plans: Map<string, string> 
   };
 }
 
-test('every chain is visited once, whatever the order of the index, and a page of them costs a page', async () => {
+test('every chain is visited once, in any order of the index, and reading a page costs only that page', async () => {
   const { db, plans } = explaining(platform.db);
   const seen: string[] = [];
   for await (const heads of readHeads(db))
@@ -57,7 +57,7 @@ test('every chain is visited once, whatever the order of the index, and a page o
   }
 });
 
-test('a record of no chain is found by one pass over records and owners, not one look a record', async () => {
+test('a record without a chain is found in one pass over records and owners, without a query for each record', async () => {
   const { db, plans } = explaining(platform.db);
   assert.equal(await findOrphan(db), undefined);
   assert.match(plans.get('audit-orphan') as string, /SetOp Except/);
@@ -74,7 +74,7 @@ test('a record of no chain is found by one pass over records and owners, not one
     .catch((error: Error) => assert.equal(error.message, 'undo', error.stack));
 });
 
-test('so many chains verify', async (t) => {
+test('that many chains verify', async (t) => {
   const startedAt = performance.now();
   const verdict = await verifyAudit(platform.db, platform.keys);
   t.diagnostic(`${verdict.chains} chains in ${Math.round(performance.now() - startedAt)} ms`);

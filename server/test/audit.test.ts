@@ -57,7 +57,7 @@ async function verifyChains(): Promise<number> {
   return records.length;
 }
 
-test('every chain is unbroken after whatever happened, and its owner holds its head', async () => {
+test('every chain is unbroken after all of these calls, and the row of its subject holds its head', async () => {
   const merchant = merchantOf(platform);
   const now = () => platform.clock.now;
   const start = await verifyChains();
@@ -205,7 +205,7 @@ describe('signed heads', () => {
   const sign = () => signAuditHeads(platform.db, platform.keys, () => platform.clock.now);
   const breaks = async () => (await verifyAudit(platform.db, platform.keys)).breaks;
 
-  test('cover every chain that changed, once', async () => {
+  test('cover every changed chain once', async () => {
     const [[chains] = [0]] = await platform.db.tuples<[number]>(
       'chains',
       'select count(distinct (merchant_id, subject_kind, subject)) from audit_records',
@@ -218,7 +218,7 @@ describe('signed heads', () => {
     assert.equal((await verifyAudit(platform.db, platform.keys)).signings, 2);
   });
 
-  test('of two processes that sign at once one does', async () => {
+  test('are made by one of two processes that sign at the same time', async () => {
     await merchantOf(platform).call('POST', '/card/pin/set', pinBody('142536'));
     const signed = await Promise.all([sign(), sign(), sign()]);
     assert.deepEqual(signed.sort(), [0, 0, 1]);
@@ -235,12 +235,12 @@ describe('signed heads', () => {
     assert.deepEqual(await breaks(), []);
   };
 
-  test('show that a chain was rewritten from its start to its end, head and all', () =>
+  test('show that a whole chain was rewritten, with its head', () =>
     inTransaction(
       REWRITE,
       /C202605220003 .*: record 7 is not the one whose hash was signed on .*: the chain was rewritten$/,
     ));
-  test('show that a chain was cut, head and all', () =>
+  test('show that a chain was cut, with its head', () =>
     inTransaction(
       [
         'alter table audit_records disable trigger user',
@@ -259,14 +259,14 @@ describe('signed heads', () => {
       ['update audit_signings set signature = sha256(signature) || sha256(signature) where signing_id = 2'],
       /^signing 2 of .*: its signature is not good$/,
     ));
-  test('cannot be taken away as a whole, but for the last', () =>
+  test('cannot be removed, except the last one', () =>
     inTransaction(
       ['delete from audit_heads where signing_id = 2', 'delete from audit_signings where signing_id = 2'],
       /^signing 2: it is missing$/,
     ));
 });
 
-test('an export holds every record, and whoever has it can prove the heads with the public key in it', async () => {
+test('an export has every record, and its reader can verify the heads with the public key in it', async () => {
   const lines: Record<string, string | number>[] = [];
   for await (const line of exportAudit(platform.db, platform.keys, 0)) lines.push(JSON.parse(line));
   const [[count] = [0]] = await platform.db.tuples<[number]>('count', 'select count(*) from audit_records');
@@ -302,7 +302,7 @@ test('an export holds every record, and whoever has it can prove the heads with 
   assert.ok(verify(null, text, key, Buffer.from(String(signing?.signature), 'base64')));
 });
 
-test('old records can be taken away: a signed checkpoint stands in for them, and what comes after still verifies', async () => {
+test('old records can be pruned: a signed checkpoint replaces them, and later records still verify', async () => {
   const now = () => platform.clock.now;
   platform.clock.now += 100 * 86_400_000;
   const merchant = merchantOf(platform);

@@ -91,7 +91,7 @@ test('equal keys never share a statement nor run at once, and keep their order',
   assert.deepEqual(seen, [['x1', 'y1'], ['x2', 'y2'], ['x3']]);
 });
 
-test('a statement that is stuck does not hold up the others for ever', async () => {
+test('a stuck statement does not block the others for ever', async () => {
   const { submit, endOne, seen } = statements({ lanes: 2, keyOf: (item) => item });
   const stuck = submit('stuck');
   await new Promise(setImmediate);
@@ -305,7 +305,7 @@ describe('PIN sets on the database', () => {
     return db;
   }
 
-  test('take two statements for a lone call: one that finds the card, one that writes', async () => {
+  test('take two statements for a single call: one finds the card, one writes', async () => {
     const statements: string[] = [];
     const db = watched((name) => {
       if (name !== 'gate-version') statements.push(name); // the cache's own question, five times a second

@@ -54,7 +54,7 @@ function resolver(...addresses: string[]): { lookup: typeof systemLookup; lookup
   return { lookup, lookups: () => lookups };
 }
 
-test('sends the id, the action and the data as they stand, signed, and takes code 0 for delivered', async (t) => {
+test('sends the id, the action and the data unchanged and signed, and code 0 means delivered', async (t) => {
   receiver.answering = accept;
   receiver.received.length = 0;
   assert.deepEqual(await deliver(t, receiver.url), { delivered: true, httpStatus: 200, code: 0, fault: undefined });
@@ -212,18 +212,18 @@ describe('the guard', () => {
     :: ::ffff:127.0.0.1 ::ffff:8.8.8.8 ::ffff:7f00:1 ::8.8.8.8 ::7f00:1 64:ff9b::8.8.8.8 64:ff9b::7f00:1 64:ff9b:1::1 100::1 2001::1
     2001:0:53aa:64c:0:1:2:3 2001:db8::1 2002:7f00:1:: 2002:808:808::1 3fff::1 5f00::1 fc00::1 fd12:3456::1 fe80::1 fec0::1 ff02::1 ff0e::1
     fe80::1%eth0 localhost 8.8.8 0x7f000001`.split(/\s+/);
-  test('refuses everywhere what is not public', () => {
+  test('refuses addresses that are not public, in every mode', () => {
     for (const address of everywhere)
       for (const mode of ['production', 'sandbox'] as const)
         assert.equal(isAddressAllowed(address, mode), false, `${address} in ${mode}`);
   });
-  test('lets a sandbox, and it alone, send to its own machine', () => {
+  test('lets only a sandbox send to its own machine', () => {
     for (const address of ['127.0.0.1', '127.255.255.254', '::1', '0:0:0:0:0:0:0:1']) {
       assert.equal(isAddressAllowed(address, 'sandbox'), true, address);
       assert.equal(isAddressAllowed(address, 'production'), false, address);
     }
   });
-  test('lets public addresses be', () => {
+  test('allows public addresses', () => {
     const addresses =
       `1.1.1.1 8.8.8.8 9.255.255.255 11.0.0.0 100.63.255.255 100.128.0.0 126.255.255.255 128.0.0.0 169.253.255.255 172.15.255.255
       172.32.0.0 192.0.1.1 198.17.255.255 198.20.0.0 223.255.255.255 2001:4860:4860::8888 2606:4700::1111 2a00::1 2001:200::1`.split(
@@ -265,7 +265,7 @@ describe('the guard', () => {
     });
   }
 
-  test('production asks nobody over http, nor on this machine, by name or by address', async (t) => {
+  test('production sends nothing over http, and nothing to its own machine, by name or by address', async (t) => {
     receiver.received.length = 0;
     const { port } = new URL(receiver.url);
     for (const [url, fault] of [
@@ -291,7 +291,7 @@ describe('the guard', () => {
     });
   }
 
-  test('connects to the very address that was judged: a name is resolved once', async (t) => {
+  test('connects to the address that was checked: a name is resolved once', async (t) => {
     receiver.answering = accept;
     const { lookup, lookups } = resolver('127.0.0.1');
     const { port } = new URL(receiver.url);
@@ -315,7 +315,7 @@ describe('the guard', () => {
   });
 
   const noOpenssl = spawnSync('openssl', ['version']).status === 0 ? false : 'there is no openssl';
-  test('refuses a certificate that nobody vouches for', { skip: noOpenssl }, async (t) => {
+  test('refuses a certificate from an unknown authority', { skip: noOpenssl }, async (t) => {
     const scratch = mkdtempSync(join(tmpdir(), 'pinward-tls-'));
     t.after(() => rmSync(scratch, { recursive: true }));
     const [keyFile, certFile] = [join(scratch, 'key.pem'), join(scratch, 'cert.pem')];
@@ -340,7 +340,7 @@ describe('the guard', () => {
   });
 });
 
-test('waits one second after the first failure, twice as long after each, an hour at most, and parks after a day', () => {
+test('waits one second after the first failure, doubles the wait up to an hour, and gives up after a day', () => {
   const seconds = (attempts: number, chance: number) =>
     ((nextAttemptMs(attempts, NOW, NOW, chance) as number) - NOW) / 1000;
   assert.deepEqual(

@@ -143,7 +143,7 @@ test('a handshake that never ends, and a server that speaks no TLS, end the atte
   }
 });
 
-test("two answers at once count once, and the second is nobody's", async () => {
+test('two answers sent at once count once, and the second belongs to no request', async () => {
   peer.misbehaviour = onRequest(write(`${OK}HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n`), /./);
   await writeEvents(QUOTA);
   send({});
@@ -158,7 +158,7 @@ test('an idle connection on which bytes arrive is ended', async () => {
   await until('no connection is left', () => peer.open.size === 0);
 });
 
-test('an attempt that nothing else ends loses its place, its connection and its lease, and is logged once', async () => {
+test('an attempt that never ends by itself loses its place, its connection and its lease, and is logged once', async () => {
   peer.misbehaviour = onRequest(() => {}, /./);
   await writeEvents(1);
   const said = platform.logLines.length;

@@ -48,7 +48,7 @@ const records = () =>
     `select action, details from audit_records where merchant_id = 1 and subject_kind = 'merchant' order by seq`,
   );
 
-test('configured, tried, heard, listed, brought back, cut over and switched off, each on the record', async () => {
+test('an operator configures, tests, lists, retries, moves and switches off callbacks, and each change is audited', async () => {
   const url = `${receiver.url}?key=secret-of-the-url`;
   await succeeds(['callbacks', 'configure', MAIN, '--url', url, '--credential', 'sandbox_api_key']);
 
@@ -215,7 +215,7 @@ describe('a mistake is told in one clear line and changes nothing:', { concurren
   }
 });
 
-test('a merchant hears of Card_update whatever else it takes', async () => {
+test('a merchant always gets Card_update, whatever other actions are set for it', async () => {
   const actionsAfter = async (given: string) => {
     await succeeds(['merchant', 'update', 'M202605220002', '--callbacks', given]);
     const [row] = await platform.db.query<{ actions: string[] }>(
@@ -228,7 +228,7 @@ test('a merchant hears of Card_update whatever else it takes', async () => {
   assert.deepEqual(await actionsAfter('none'), ['Card_update']);
 });
 
-test('production takes https alone, and no address of its own machine', async (t) => {
+test('production accepts only https, and no address of its own machine', async (t) => {
   const kek = randomBytes(32).toString('hex');
   const production = install(t, {
     env: { PINWARD_MODE: 'production', DATABASE_URL: await emptyDatabase(t), PINWARD_KEK: kek },

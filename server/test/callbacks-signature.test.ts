@@ -60,7 +60,7 @@ for (const [what, data, signed] of cases) {
   });
 }
 
-test('gives what openssl gives', () => {
+test('gives the same signature as openssl', () => {
   // printf '%s' 'appId=ak_1&card_no=C1&timestamp=1780000000000' | openssl dgst -sha256 -hmac sandbox-api-secret-0123456789abc
   assert.equal(
     signCallback('ak_1', TIMESTAMP, '{"card_no":"C1"}', key),

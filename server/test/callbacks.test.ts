@@ -205,7 +205,7 @@ test('a failure is repeated after a second, then after two, with the same id and
   assert.equal(new Set(receiver.received.map(({ headers }) => headers.signature)).size, 5);
 });
 
-test('while the first of a card fails, those behind it wait and other cards go on', async () => {
+test("while a card's first event fails, its later events wait and other cards are served", async () => {
   receiver.answering = ({ data }, response) =>
     answer(response, data.card_no === 'C0' && data.number === 0 ? 500 : 200, '{"code":0}');
   await write(3, 4);
@@ -225,7 +225,7 @@ test('while the first of a card fails, those behind it wait and other cards go o
   assert.deepEqual(numbersByCard().C0, [0, 0, 1, 2, 3]);
 });
 
-test('after 24 hours it is parked and those behind it go on; a retry brings it back before what waits, for 24 hours more', async () => {
+test("after 24 hours an event is a dead letter and the card's next events are sent; a retry puts it first again, for 24 more hours", async () => {
   receiver.answering = ({ data }, response) => answer(response, data.number === 0 ? 500 : 200, '{"code":0}');
   await write(1, 3);
   send();
@@ -264,7 +264,7 @@ test('after 24 hours it is parked and those behind it go on; a retry brings it b
   assert.equal(await retryCallbacks(operator(), { merchantNo: MAIN }), 0);
 });
 
-test('one that waits long is sent at once when the operator says so', async () => {
+test('an event with a long wait is sent at once when the operator retries it', async () => {
   receiver.answering = (_, response) => answer(response, 500, '');
   await write(1, 1);
   const [{ pushId } = { pushId: '' }] = await platform.db.query<{ pushId: string }>(
@@ -283,7 +283,7 @@ test('one that waits long is sent at once when the operator says so', async () =
   );
 });
 
-test('two platforms on one database send each once, in the order of each card', async () => {
+test('two platforms on one database send each event once, in the order of each card', async () => {
   const second = await startPlatform({}, { databaseUrl: platform.databaseUrl, clock: platform.clock });
   await write(40, 10);
   send();
@@ -304,7 +304,7 @@ test('two platforms on one database send each once, in the order of each card', 
   assert.ok((await events()).every(({ attempts }) => attempts === 1));
 });
 
-test('a merchant whose server hangs keeps to its quota, and others go on', async () => {
+test('a merchant whose server hangs uses only its quota, and other merchants get their callbacks', async () => {
   const hanging = await startReceiver(() => {});
   await configureCallbacks(operator(), 'sandbox', OTHER, { url: hanging.url, apiKey: 'other_api_key' });
   await write(100, 1, 2);
@@ -356,7 +356,7 @@ for (const [status, text] of [
     await until('the last is delivered', async () => (await states()).at(-1) === 'delivered');
   });
 
-test('events that waited 24 hours for an unavailable merchant are parked, and not tried one by one', async () => {
+test('events that waited 24 hours for an unavailable merchant become dead letters together, not one by one', async () => {
   receiver.answering = (_, response) => answer(response, 503, '');
   await write(200, 1);
   send();
@@ -423,7 +423,7 @@ describe('the quota of a merchant', () => {
   });
 });
 
-test('told to stop it claims no more, and ends what is under way', async () => {
+test('a sender that is told to stop claims no more events and finishes the deliveries in flight', async () => {
   let letGo = (): void => {};
   receiver.answering = (received, response) => {
     letGo = () => accept(received, response);
@@ -470,7 +470,7 @@ describe('the secret that signs', () => {
       assert.ok(!JSON.stringify([logLines, tables]).includes(secret));
   });
 
-  test('is no secret of another merchant, none that is disabled, and none that is not there', async () => {
+  test('cannot be of another merchant, disabled, or missing', async () => {
     for (const apiKey of ['other_api_key', 'disabled_api_key', 'expired_api_key', 'nothing'])
       await assert.rejects(
         configureCallbacks(operator(), 'sandbox', MAIN, { apiKey }),
@@ -479,7 +479,7 @@ describe('the secret that signs', () => {
   });
 });
 
-test('without an address events wait for one, and a merchant that is disabled hears nothing until it is back', async () => {
+test('events wait while the merchant has no address, or is disabled', async () => {
   await write(1, 1);
   await configureCallbacks(operator(), 'sandbox', MAIN, { url: null });
   await write(1, 1);
@@ -519,7 +519,7 @@ describe('a claim', () => {
     ...more,
   });
 
-  test('that ran out cannot undo what its successor did', async () => {
+  test('that expired cannot undo the work of the next claim', async () => {
     await write(1, 1);
     const [slow] = await claim();
     assert.deepEqual(await claim(), [], 'it is taken');
@@ -536,7 +536,7 @@ describe('a claim', () => {
     assert.deepEqual(await events(), [{ cardNo: 'C0', state: 'delivered', attempts: 2, fault: null }]);
   });
 
-  test('takes the first of each card, as many as there is room for, and their end wakes the next', async () => {
+  test('takes the first event of each card, as many as there is room for, and the end of one wakes the next', async () => {
     await write(3, 2);
     const first = await claim(2);
     assert.deepEqual(
@@ -559,7 +559,7 @@ describe('a claim', () => {
     assert.equal((await claim()).length, 2);
   });
 
-  test('by many at once takes each event once', async () => {
+  test('made by many processes at once takes each event once', async () => {
     await write(100, 2);
     const claimed = (await Promise.all(Array.from({ length: 12 }, () => claim()))).flat();
     assert.equal(new Set(claimed.map(({ eventId }) => eventId)).size, claimed.length);
@@ -567,7 +567,7 @@ describe('a claim', () => {
   });
 });
 
-test('delivered events are deleted after a week, waiting and parked ones are not', async () => {
+test('delivered events are deleted after a week; waiting events and dead letters are not', async () => {
   await write(4, 1);
   await platform.db.tuples(
     'age',

@@ -401,7 +401,7 @@ function encodedHitsOf(pins: string[], text: string): string[] {
 for (const provider of ['a sealed file', 'an HSM'] as const) {
   describe(`with keys in ${provider}`, { skip: provider === 'an HSM' && noHsm }, () => {
     let remains: Remains;
-    test('every flow is driven', async (t) => {
+    test('every flow runs', async (t) => {
       const soft = provider === 'an HSM' ? softHsm() : undefined;
       after(() => soft?.close());
       const installation = install({ after: (work) => after(work) }, { env: soft?.env ?? {} });
@@ -417,14 +417,14 @@ for (const provider of ['a sealed file', 'an HSM'] as const) {
       );
     });
 
-    test('no PIN that was used is in a text: log, answer, event, table, what a command said', () => {
+    test('no used PIN is in any text: log, answer, event, table, output of a command', () => {
       for (const [place, text] of remains.texts) {
         assert.equal(hitsOf(usedPins, text), 0, place);
         assert.deepEqual(encodedHitsOf(usedPins, text), [], place);
       }
     });
 
-    test('PINs that were used stand in the database files and the write-ahead log no oftener than PINs that were not', () => {
+    test('used PINs are in the database files and the write-ahead log no more often than unused PINs', () => {
       const text = [...remains.files.values()].map((bytes) => bytes.toString('latin1')).join('\n');
       const [used, control] = [hitsOf(usedPins, text), hitsOf(controlPins, text)];
       // Chance gives both sides a few; sets that left their PIN would give one a set, at least.
@@ -432,7 +432,7 @@ for (const provider of ['a sealed file', 'an HSM'] as const) {
       assert.deepEqual(encodedHitsOf(usedPins, text), []);
     });
 
-    test('no PIN that was used is on the V8 heap', (t) => {
+    test('no used PIN is on the V8 heap', (t) => {
       const [used, control] = [hitsOf(usedPins, remains.heap), hitsOf(controlPins, remains.heap)];
       t.diagnostic(`${used} hits of used PINs, ${control} of others`);
       assert.ok(hitsOf(['142536'], remains.heap) > 0, 'the search finds the PIN that stands in the greeting');
@@ -440,7 +440,7 @@ for (const provider of ['a sealed file', 'an HSM'] as const) {
       assert.deepEqual(encodedHitsOf(usedPins, remains.heap), []);
     });
 
-    test('no PAN, secret, token, key, component or envelope is in a text or a file: as it is, in hex, in Base64, or decoded', () => {
+    test('no PAN, secret, token, key, component or envelope is in a text or a file: plain, in hex, in Base64, or decoded', () => {
       const look = searchFor(new Map([...remains.secrets].flatMap(([what, value]) => formsOf(what, value))));
       for (const [place, text] of remains.texts) assert.deepEqual(look(Buffer.from(text, 'utf8')), [], place);
       for (const [path, bytes] of remains.files) assert.deepEqual(look(bytes), [], path);
@@ -455,7 +455,7 @@ for (const provider of ['a sealed file', 'an HSM'] as const) {
         assert.doesNotMatch(text.replaceAll(anything, ''), new RegExp(`":"?(${cvvs.join('|')})["\\s,}\\]]`), place);
     });
 
-    test('what else is on the heap is what SECURITY.md says', (t) => {
+    test('the heap has no other secrets than SECURITY.md says', (t) => {
       const look = searchFor(new Map([...remains.secrets].map(([what, value]) => [what, Buffer.from(value)])));
       const kinds = new Set(
         look(Buffer.from(remains.heap, 'utf8')).map((what) =>

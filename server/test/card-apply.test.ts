@@ -40,7 +40,7 @@ describe('an application for a card', () => {
     assert.deepEqual(await actionsOf(card_no), ['card_applied']);
   });
 
-  test('repeated is answered as the first was; with other content it is refused', async () => {
+  test('sent again gets the same answer; with other content it is refused', async () => {
     const first = await apply(physical('again-1'));
     assert.equal((await apply(physical('again-1'))).text, first.text);
     assert.equal((await apply(physical('again-1', { package_no: '' }))).text, first.text, 'an empty field is none');
@@ -63,7 +63,7 @@ describe('an application for a card', () => {
     assert.equal(count, 1);
   });
 
-  test('repeated is answered so even when the product is no longer offered', async () => {
+  test('sent again gets the same answer even when the product is no longer offered', async () => {
     const first = await apply(virtual('gone-1'));
     const operator = { db: platform.db, now: Date.now };
     await setProductOffered(operator, { product: 'bin', number: 'B202605220001', offered: false });
@@ -73,7 +73,7 @@ describe('an application for a card', () => {
     assert.equal((await apply(virtual('gone-2'))).code, 0);
   });
 
-  test('twenty times at once makes one card', async () => {
+  test('sent twenty times at once makes one card', async () => {
     const numbers = await Promise.all(Array.from({ length: 20 }, () => applied(virtual('at-once-1'))));
     assert.equal(new Set(numbers).size, 1);
   });
@@ -140,7 +140,7 @@ describe('an application for a card', () => {
     });
   }
 
-  test('takes 64 characters of unique number, in any letters', async () => {
+  test('accepts a unique number of 64 characters in any script', async () => {
     assert.equal((await apply(virtual('客'.repeat(64)))).code, 0);
   });
 });
@@ -153,7 +153,7 @@ describe('the address of an application', () => {
     return code === 0 ? 0 : `${code} ${msg}`;
   };
 
-  test('may be left out of a virtual card; of a physical one all fields but the second line must be there', async () => {
+  test('is optional for a virtual card; for a physical card all fields but the second line are required', async () => {
     assert.equal((await apply(virtual('no-address-1'))).code, 0);
     for (const field of Object.keys(ADDRESS)) {
       assert.equal(await judged({ [field]: undefined }), `1004 address_info.${field} invalid parameter`);
@@ -199,7 +199,7 @@ describe('the address of an application', () => {
     assert.equal(chinese.msg, 'address_info.city 仅支持英文输入');
   });
 
-  test('is read by the issuer, and by nobody who reads the database', async () => {
+  test('can be read by the issuer, and not in the database', async () => {
     const cardNo = await applied(
       physical('secret-1', { address_info: { ...ADDRESS, address_line1: 'Unmistakable Lane 77' } }),
     );

@@ -42,7 +42,7 @@ describe('the issuer', () => {
     assert.deepEqual(await actionsOf(cardNo), ['card_applied', 'card_issued', 'card_activated', 'pin_set']);
   });
 
-  test('gets 4005 for a card that exists but was not applied for, and 4001 for none', async () => {
+  test('gets 4005 for a card without an application, and 4001 for a card that does not exist', async () => {
     for (const { cardNo } of [FIRST_CARD, VIRTUAL_CARD, CARD_TO_ACTIVATE, FROZEN_CARD])
       for (const [path, more] of [
         ['/card/issued', {}],
@@ -95,7 +95,7 @@ describe('the issuer', () => {
     });
   }
 
-  test('of one PAN for twenty cards at once gives it to one', async () => {
+  test('that sends one PAN for twenty cards at once gets it on one card', async () => {
     const numbers = await Promise.all(Array.from({ length: 20 }, (_, i) => applied(virtual(`race-${i}`))));
     const answers = await Promise.all(
       numbers.map((card_no) => issuerCall('/card/issued', { card_no, pan: sandboxPan(7_001) })),
@@ -106,7 +106,7 @@ describe('the issuer', () => {
     );
   });
 
-  test('of a BIN that is nearly used up gives all that is free, at once, and 5006 to the others', async () => {
+  test('gets all free PANs of a nearly exhausted BIN, and 5006 for the other cards', async () => {
     const operator = { db: platform.db, now: Date.now };
     const bin = {
       issuerNo: 'I202605220001',
@@ -132,7 +132,7 @@ describe('the issuer', () => {
     );
   });
 
-  test('refuses a card with a reason, and not twice nor after it was issued', async () => {
+  test('refuses an application with a reason, once, and not after the card was issued', async () => {
     const cardNo = await applied(physical('fail-by-issuer'));
     assert.equal((await issuerCall('/card/failed', { card_no: cardNo, reason: 'No stock' })).code, 0);
     assert.equal((await issuerCall('/card/failed', { card_no: cardNo, reason: 'No stock' })).code, 0, 'once more');
@@ -145,7 +145,7 @@ describe('the issuer', () => {
     assert.deepEqual(await actionsOf(cardNo), ['card_applied', 'card_failed']);
   });
 
-  test('freezes a card that the merchant then cannot unfreeze, and tells why', async () => {
+  test('freezes a card with a reason, and the merchant cannot unfreeze it', async () => {
     await updateMerchant({ db: platform.db, now: Date.now }, 'M202605220001', { callbackUrl: 'http://127.0.0.1:9/' });
     const cardNo = 'C202605220001';
     const update = async (status: string) =>

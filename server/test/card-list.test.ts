@@ -85,7 +85,7 @@ test('a filter with characters that no number has finds nothing, or is refused a
       assert.ok([0, 1004].includes((await list({ ...MAY, [field]: value })).code), `${field} ${JSON.stringify(value)}`);
 });
 
-test('what is wrong with a list is told in Chinese too', async () => {
+test('a faulty list call is answered in Chinese too', async () => {
   assert.equal((await list({ end_time: '2026-05-01' }, { language: 'zh_CN' })).msg, 'start_time 参数无效');
   assert.equal(
     (await list({ start_time: '2026-05-02', end_time: '2026-05-01' }, { language: 'zh_CN' })).msg,
@@ -97,7 +97,7 @@ describe('the range', () => {
   const count = async (start_time: string, end_time: string, timezone?: string) =>
     (await itemsOf({ start_time, end_time, size: 100 }, { timezone })).length;
 
-  test('holds its start and not its end; an end without a time of day is the whole day', async () => {
+  test('includes its start and not its end; an end without a time of day means the whole day', async () => {
     assert.equal(await count('2026-04-01 00:00:00', '2026-04-01 02:00:00', 'UTC'), 6);
     assert.equal(await count('2026-04-01', '2026-04-01', 'UTC'), 72);
   });
@@ -142,13 +142,13 @@ describe('the range', () => {
     assert.equal((await list({ start_time: '2026-01-01 00:00:01', end_time: '2026-04-01 00:00:01' })).code, 0);
   });
 
-  test('in a zone that is none answers 1004', async () => {
+  test('in an unknown zone answers 1004', async () => {
     for (const timezone of ['UTC+15', 'UTC+8:60', 'Asia/Shanghai', '+8', 'utc+8'])
       assert.equal((await list(MAY, { timezone })).msg, 'Timezone invalid parameter');
   });
 });
 
-test("a merchant's list holds no card of another's", async () => {
+test("a merchant's list has no card of another merchant", async () => {
   const theirs = await merchantOf(platform, 'other_api_key').call('POST', '/card/list', { ...MAY, size: 100 });
   assert.deepEqual(
     (theirs.data as { list: Item[] }).list.map(({ card_no }) => card_no),

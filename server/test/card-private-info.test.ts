@@ -38,7 +38,7 @@ describe('private info', () => {
     assert.deepEqual(await actionsOf(cardNo), ['card_applied', 'card_issued', 'card_private_read']);
   });
 
-  test('is told neither before activation, nor to who may not read it, nor of cards of others', async () => {
+  test('is not given before activation, nor to a merchant without the right, nor for cards of others', async () => {
     assert.equal((await read('C202605220003')).code, 4005);
     assert.equal((await read('C202605220006', merchantOf(platform, 'other_api_key'))).code, 1013);
     assert.equal((await read('C202605220006')).text, (await read('C000')).text);
@@ -49,7 +49,7 @@ describe('private info', () => {
 describe('a client access token', () => {
   const token = (cardNo: string, as = merchant) => as.call('GET', `/merchant/client/${cardNo}/token`);
 
-  test('is another each time, lives five minutes, and is stored as a hash alone', async () => {
+  test('is new each time, valid for five minutes, and stored only as a hash', async () => {
     const [one, two] = [await token('C202605220002'), await token('C202605220002')];
     const { client_access_token, expires_in } = one.data as { client_access_token: string; expires_in: number };
     assert.match(client_access_token, /^ct_[\w-]{43}$/);
@@ -60,7 +60,7 @@ describe('a client access token', () => {
     assert.ok(!rows.flat().join().includes(client_access_token));
   });
 
-  test('is refused as private info is', async () => {
+  test('is refused in the same cases as private info', async () => {
     assert.equal((await token('C202605220003')).code, 4005);
     assert.equal((await token('C202605220006', merchantOf(platform, 'other_api_key'))).code, 1013);
     assert.equal((await token('C000')).code, 4001);

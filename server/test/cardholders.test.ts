@@ -39,18 +39,18 @@ async function letSandboxDecide(): Promise<void> {
 }
 
 describe('an application of a cardholder', () => {
-  test('makes a pending one, whose number has the form of the API', async () => {
+  test("makes a pending cardholder, whose number has the API's form", async () => {
     const answer = await apply('form-1', 'pending-1');
     assert.match(numberIn(answer), /^U20260601\d{10}$/);
     assert.deepEqual(answer.data, { cardholder_no: numberIn(answer), cardholder_unique_no: 'form-1' });
     assert.equal(await statusOf(numberIn(answer)), 'Pending');
   });
 
-  test('takes an empty number for none, as the published sample sends it', async () => {
+  test('with an empty number counts as one without, because the published sample sends it', async () => {
     assert.match(numberIn(await apply('empty-1', 'pending-1', '')), /^U/);
   });
 
-  test('repeated is answered as the first was, and makes no second one', async () => {
+  test('sent again gets the same answer, and makes no second cardholder', async () => {
     const first = await apply('again-1', 'approve-1');
     assert.equal((await apply('again-1', 'approve-1')).text, first.text);
     await letSandboxDecide();
@@ -59,12 +59,12 @@ describe('an application of a cardholder', () => {
     assert.deepEqual(await actionsOf(numberIn(first)), ['cardholder_applied', 'cardholder_approved']);
   });
 
-  test('ten times at once makes one', async () => {
+  test('sent ten times at once makes one cardholder', async () => {
     const answers = await Promise.all(Array.from({ length: 10 }, () => apply('at-once-1', 'pending-1')));
     assert.equal(new Set(answers.map(numberIn)).size, 1);
   });
 
-  test('of the same unique number by another merchant is another cardholder, which each sees alone', async () => {
+  test('of another merchant with the same unique number makes another cardholder, and each merchant sees only its own', async () => {
     const mine = numberIn(await apply('shared-1', 'pending-1'));
     const other = merchantOf(platform, 'other_api_key');
     const answer = await other.call('POST', '/cardholder/apply', {
@@ -78,7 +78,7 @@ describe('an application of a cardholder', () => {
     assert.equal((await apply('shared-1', 'pending-1', numberIn(answer))).code, 2002);
   });
 
-  test('after a rejection takes the number, the same unique number and a new token', async () => {
+  test('after a rejection needs the number, the same unique number and a new token', async () => {
     const cardholderNo = numberIn(await apply('anew-1', 'reject-1'));
     assert.equal((await apply('anew-1', 'approve-1', cardholderNo)).code, 2004, 'not while it is pending');
     await letSandboxDecide();
@@ -136,7 +136,7 @@ describe('an application of a cardholder', () => {
 });
 
 describe("the sandbox's verifier", () => {
-  test('goes by the token, after its delay, by way of In_progress', async () => {
+  test('decides by the share token after its delay, and shows In_progress before', async () => {
     const approved = numberIn(await apply('play-1', 'approve-anything'));
     const rejected = numberIn(await apply('play-2', 'reject-anything'));
     const pending = numberIn(await apply('play-3', 'pending-anything'));
@@ -154,7 +154,7 @@ describe("the sandbox's verifier", () => {
 });
 
 describe("the issuer's verdict", () => {
-  test('lists who waits, with the share token, and page after page', async () => {
+  test('starts from a list of waiting cardholders with their share tokens, page by page', async () => {
     const numbers: string[] = [];
     for (let i = 0; i < 5; i++) numbers.push(numberIn(await apply(`wait-${i}`, `pending-token-${i}`)));
     const list: { cardholder_no: string; sumsub_share_token: string; merchant_no: string }[] = [];
@@ -184,7 +184,7 @@ describe("the issuer's verdict", () => {
     );
   });
 
-  test('approves with what the verifier learned, and forgets the token', async () => {
+  test('approves, stores what the verifier found, and deletes the share token', async () => {
     const cardholderNo = numberIn(await apply('verdict-1', 'pending-1'));
     assert.equal((await decide(cardholderNo, 'In_progress')).code, 0);
     const personal = { email: 'someone@example.com', birth_date: '1990-05-17', phone: '13800138000' };
@@ -212,7 +212,7 @@ describe("the issuer's verdict", () => {
     ]);
   });
 
-  test('rejects with a reason, which the merchant is told', async () => {
+  test('rejects with a reason, and the merchant sees it', async () => {
     const cardholderNo = numberIn(await apply('verdict-2', 'pending-1'));
     assert.equal((await decide(cardholderNo, 'Rejected')).msg, 'reason invalid parameter');
     assert.equal((await decide(cardholderNo, 'Rejected', { reason: 'Document expired' })).code, 0);
@@ -240,7 +240,7 @@ describe("the issuer's verdict", () => {
     }
   });
 
-  test('stands: the same word changes nothing, another is refused', async () => {
+  test('is final: the same verdict changes nothing, another verdict is refused', async () => {
     const cardholderNo = numberIn(await apply('verdict-3', 'pending-1'));
     await decide(cardholderNo, 'Approved');
     assert.equal((await decide(cardholderNo, 'Approved')).code, 0);
@@ -257,7 +257,7 @@ describe("the issuer's verdict", () => {
     assert.equal((await actionsOf(cardholderNo)).length, 2);
   });
 
-  test('is of the application that it names: one that another has followed is left alone', async () => {
+  test('counts only for the application that it names, not for a later one', async () => {
     const cardholderNo = numberIn(await apply('verdict-7', 'pending-1'));
     const time = platform.clock.now;
     assert.equal((await decide(cardholderNo, 'Rejected', { reason: 'no', time })).code, 0);
@@ -273,7 +273,7 @@ describe("the issuer's verdict", () => {
     assert.equal((await decide(cardholderNo, 'Approved', { time: platform.clock.now })).code, 0);
   });
 
-  test('of twenty at once is one', async () => {
+  test('is stored once when twenty arrive at once', async () => {
     const cardholderNo = numberIn(await apply('verdict-5', 'pending-1'));
     const answers = await Promise.all(
       Array.from({ length: 20 }, (_, i) =>
@@ -304,7 +304,7 @@ describe('the list of cardholders', () => {
     ]);
   });
 
-  test('takes each filter, both, and empty ones for none', async () => {
+  test('accepts each filter, both filters, and ignores empty ones', async () => {
     assert.deepEqual(await list({ cardholder_no: 'U202605220001' }), ['U202605220001']);
     assert.deepEqual(await list({ cardholder_unique_no: 'unique-U202605220002' }), ['U202605220002']);
     assert.deepEqual(await list({ cardholder_no: 'U202605220001', cardholder_unique_no: 'unique-U202605220001' }), [

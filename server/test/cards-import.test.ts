@@ -72,7 +72,7 @@ test('a file of cards comes in while the platform serves, two cards to a cardhol
   );
 });
 
-test('a bad line is named by its number and its fault, tells nothing of what stands there, and nothing else is lost', async () => {
+test('a bad line is reported by number and fault, without its content, and all other lines are imported', async () => {
   const lines = [
     line(1000),
     '{"pan": "9999990000000014", oops',
@@ -106,7 +106,7 @@ test('a bad line is named by its number and its fault, tells nothing of what sta
   assert.equal(await countOf('C-old-100_'), 2);
 });
 
-test('a run that was killed goes on where it was, and a file that is through changes nothing', async () => {
+test('a killed import continues when it is started again, and a finished file changes nothing', async () => {
   const path = fileOf(Array.from({ length: 1_500 }, (_, n) => line(10_000 + n)));
   const killed = installation.start(['cards', 'import', path, '--issuer', 'I202605220001']);
   await until('some cards are in', async () => (await countOf('C-old-1____')) > 200);
@@ -122,7 +122,7 @@ test('a run that was killed goes on where it was, and a file that is through cha
   assert.match((await run(path)).stdout, /^0 cards added, 1500 were there already/m);
 });
 
-test('a file or an issuer that is not there is told in a line', async () => {
+test('a missing file or issuer is reported in one line', async () => {
   const missing = await run('/nowhere/cards.jsonl');
   assert.equal(missing.status, 1);
   assert.match(missing.stderr, /no such file|cannot be read/i);
@@ -130,7 +130,7 @@ test('a file or an issuer that is not there is told in a line', async () => {
   assert.deepEqual([nobody.status, nobody.stderr], [1, 'pinward-server: there is no issuer I000\n']);
 });
 
-test('a line is UTF-8 and well-formed Unicode, or it is refused; a line ends at its line break alone', async () => {
+test('a line that is not UTF-8 or well-formed Unicode is refused, and only a line break ends a line', async () => {
   const path = fileOf([]);
   const good = JSON.stringify(line(30_000, { card_unique_no: 'text-1', card_name: 'a\u2028b', card_no: undefined }));
   const latin = JSON.stringify(line(30_001, { card_unique_no: 'caf\xe9' }));
@@ -185,7 +185,7 @@ test('after a rotation of the fingerprint key a PAN is known under its old finge
   assert.ok(await taken(), 'and when all are moved');
 });
 
-test('operators make BINs and packages; what they take out of the offer nobody gets any more', async () => {
+test('operators create BINs and packages, and nobody gets a disabled one', async () => {
   const succeeds = async (args: string[]) => {
     const { status, stdout, stderr } = await installation.run(args);
     assert.equal(status, 0, stderr);

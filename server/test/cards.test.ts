@@ -56,7 +56,7 @@ describe('a card in detail', () => {
     });
   });
 
-  test('is not told to another merchant: its card answers as none does, to the letter', async () => {
+  test('is hidden from another merchant: the answer is exactly that for a missing card', async () => {
     const others = await detail('C202605220006');
     const nobodys = await detail('C000000000000');
     assert.equal(others.code, 4001);
@@ -77,7 +77,7 @@ describe('activating a card', () => {
   const activate = (more: object = {}): Promise<Answer> =>
     merchant.call('POST', '/card/active', { ...card, cvv: seal('685'), card_last_no: '0030', ...more });
 
-  test('takes its CVV and last four digits, once', async () => {
+  test('needs its CVV and last four digits, and works once', async () => {
     const answer = await activate();
     assert.deepEqual([answer.code, answer.data], [0, { result: true }]);
     assert.equal(await statusOf(card.card_no), 'Activated');
@@ -164,7 +164,7 @@ describe('activating a card', () => {
     assert.deepEqual(records[3]?.details, { ...origin, request_id: right.headers['x-request-id'], ...statuses });
   });
 
-  test('of two that are right at once answers one with success and one with 4005', async () => {
+  test('with two correct calls at once answers one with success and one with 4005', async () => {
     const answers = await Promise.all([activate(), activate()]);
     assert.deepEqual(answers.map(({ code }) => code).sort(), [0, 4005]);
     assert.deepEqual(await actionsOf(card.card_no), ['card_created', 'card_activated']);
@@ -199,12 +199,12 @@ describe('changing the status of a card', () => {
     });
   }
 
-  test('takes three statuses and no other', async () => {
+  test('accepts three statuses and no other', async () => {
     for (const status of ['Pending', 'Fail', 'frozen', ''])
       assert.equal((await update('C202605220001', status)).msg, 'status invalid parameter');
   });
 
-  test("leaves another merchant's card alone", async () => {
+  test("does not touch another merchant's card", async () => {
     const others = await update('C202605220006', 'Delete');
     assert.equal(others.code, 4001);
     assert.equal(others.text, (await update('C000000000000', 'Delete')).text);
@@ -212,7 +212,7 @@ describe('changing the status of a card', () => {
     assert.deepEqual(await actionsOf('C202605220006'), ['card_created']);
   });
 
-  test('is told to a merchant that takes it, and to no other', async () => {
+  test('is reported to a merchant that gets the event, and to no other', async () => {
     await update('C202605220001', 'Frozen');
     assert.deepEqual(await events(), []);
     await updateMerchant({ db: platform.db, now: Date.now }, 'M202605220001', {

@@ -126,7 +126,7 @@ for (const [side, offsetMs] of [
       assert.equal((await merchant.call('POST', '/card/list', body, { 'access-token': token })).code, 1007);
     });
 
-    test('is told so when it starts', async () => {
+    test('says so when it starts', async () => {
       const fault = await clockFault(right.db, () => Date.now() + offsetMs);
       assert.match(
         fault ?? '',

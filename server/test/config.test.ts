@@ -25,7 +25,7 @@ function faultsOf(env: Record<string, string>): string[] {
   return [];
 }
 
-test('an empty environment gives a sandbox on this machine alone', () => {
+test('an empty environment gives a sandbox that only this machine can reach', () => {
   const config = readConfig({});
   assert.deepEqual(
     [
@@ -148,7 +148,7 @@ describe('names of settings', () => {
 });
 
 describe('the key-encryption key', () => {
-  test('comes from one place alone', () => {
+  test('comes from exactly one setting', () => {
     assert.match(faultsOf({ PINWARD_KEK: HEX, PINWARD_KEK_PASSPHRASE: 'correct horse battery' }).join(), /only one of/);
   });
 
@@ -157,7 +157,7 @@ describe('the key-encryption key', () => {
     assert.equal(faultsOf({ ...production, PINWARD_KEK: HEX, PINWARD_KEK_FILE: '/nowhere' }).length, 1);
   });
 
-  test('may not be short in its file either, and what the file holds is not told', () => {
+  test('must not be short in its file either, and the fault does not show its content', () => {
     const path = join(scratch, 'short');
     writeFileSync(path, 'cafe0123\n', { mode: 0o600 });
     const faults = faultsOf({ PINWARD_KEK_FILE: path });

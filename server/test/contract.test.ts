@@ -145,7 +145,7 @@ describe('the OpenAPI documents', () => {
     assert.deepEqual(await documentFaults(issuerDocument), []);
   });
 
-  test('would be found out if they were not', async () => {
+  test('fail the check if they are not', async () => {
     type Broken = {
       info?: object;
       paths: Record<string, { post: { parameters: { in?: string }[]; responses: object; requestBody: never } }>;
@@ -425,7 +425,7 @@ describe('the issuer is answered as its document says', () => {
       await askAsIssuer(code, method, path, body);
     });
 
-  test('when it is not known', async () => {
+  test('when its credential is unknown', async () => {
     for (const [, method, path, body] of refusals)
       await askAsIssuer(5001, method, path, body, { authorization: 'Bearer nobody' });
   });

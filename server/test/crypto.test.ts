@@ -65,7 +65,7 @@ describe('a sealed value', () => {
     );
   });
 
-  test('does not open when any byte was changed, any was cut off, or it stands elsewhere', () => {
+  test('does not open if a byte was changed or cut off, or under another identity', () => {
     const sealed = sealGcm(key, Buffer.from('nine digits'), 'row 1');
     const refused = (bytes: Buffer, identity = 'row 1', under = key) =>
       assert.throws(() => openGcm(under, bytes, identity), /does not open/);
@@ -80,7 +80,7 @@ describe('a sealed value', () => {
     assert.equal(openGcm(key, sealed, 'row 1').toString(), 'nine digits');
   });
 
-  test('never looks the same twice', () => {
+  test('is different each time', () => {
     const many = new Set(Array.from({ length: 1_000 }, () => sealGcm(key, Buffer.from('x'), '').toString('hex')));
     assert.equal(many.size, 1_000);
   });

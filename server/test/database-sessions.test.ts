@@ -65,7 +65,7 @@ test('what the database sets for its sessions changes nothing', async (t) => {
   await db.close();
 });
 
-test('settings in DATABASE_URL stand beside those of the platform', async (t) => {
+test('settings in DATABASE_URL are used beside those of the platform', async (t) => {
   const plain = await emptyDatabase(t);
   const options = encodeURIComponent('-c enable_seqscan=on -c work_mem=5MB');
   const url = `${plain}${plain.includes('?') ? '&' : '?'}options=${options}`;
@@ -108,7 +108,7 @@ test('a pooler that resets no connection keeps no lock of a migration', { skip: 
   assert.equal((await install(t, { env: { DATABASE_URL: direct } }).run(['migrate'])).status, 0);
 });
 
-test('a migration that waits for a lock which nobody gives back ends, and names its holder', async (t) => {
+test('a migration that waits too long for a lock ends, and names the holder of the lock', async (t) => {
   const url = await emptyDatabase(t);
   const db = openDatabase({ url, connections: 1 });
   t.after(() => db.close());

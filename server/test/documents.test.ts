@@ -119,7 +119,7 @@ describe('docs/errors.md has the text that arrives for', () => {
 /** Never answered, and answered by calls that the documents do not have. */
 const CODES_WITHOUT_OPERATION = [ERRORS.merchantMissing.code, ERRORS.callNotOffered.code];
 
-test('every operation lists the codes that it can answer, and every code stands with an operation', () => {
+test('every operation lists the codes that it can answer, and every code is listed', () => {
   const known = new Set<number>(Object.values(ERRORS).map(({ code }) => code));
   const listed = new Set<number>(CODES_WITHOUT_OPERATION);
   for (const name of ['openapi.json', 'issuer-openapi.json']) {
@@ -153,7 +153,7 @@ test('the catalogue is in the order of its codes, and each has a text in English
   }
 });
 
-test('/openapi.json serves the document that stands in docs/', async () => {
+test('/openapi.json serves the document in docs/', async () => {
   const response = await platform.app.inject('/openapi.json');
   assert.deepEqual(response.json(), JSON.parse(standingDocument('openapi.json')));
 });
@@ -185,7 +185,7 @@ test('the OpenAPI document holds together: references resolve, gated calls name 
   }
 });
 
-test('every operation of the OpenAPI document tells its answers and its parameters, each once', () => {
+test('every operation of the OpenAPI document describes its answers and its parameters once', () => {
   const { paths } = JSON.parse(generated['openapi.json'] as string) as {
     paths: Record<string, Record<string, Operation>>;
   };

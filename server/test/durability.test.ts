@@ -122,7 +122,7 @@ for (const [what, withDatabase] of [
   });
 }
 
-test('told to stop with 32 requests in flight, the platform answers them all, then ends with 0, and the database with it', async (t) => {
+test('a platform that is told to stop with 32 requests in flight answers them all, stops the database, and exits with 0', async (t) => {
   const installation = install(t);
   const server = await installation.serve();
   const databasePid = installation.databasePid()!;

@@ -55,7 +55,7 @@ test('the first start makes a database, a second user finds it running, and data
   assert.deepEqual(await using(later.url, (db) => db.tuples('kept', 'select word from kept')), [['here']]);
 });
 
-test('what a killed platform leaves running is adopted, and stopped by whoever leaves it last', async (t) => {
+test('the database of a killed platform is taken over, and its last user stops it', async (t) => {
   const installation = install(t);
   const server = await installation.serve();
   const orphan = installation.databasePid();
@@ -120,7 +120,7 @@ test('a second platform on the same directory says what runs there and ends, and
   );
 });
 
-test('whoever waits at the door when the database is killed gets in once it is back', async (t) => {
+test('a process that is connecting when the database is killed connects once it is back', async (t) => {
   const installation = install(t);
   const { url } = await installation.open();
   const other = openDatabase({ url, connections: 2 });
@@ -254,7 +254,7 @@ test('a platform that starts the moment after everything was killed starts', asy
   assert.equal((await installation.serve().then((server) => server.stop('SIGTERM'))).status, 0);
 });
 
-test("a database of another user's is told in words, by whose it is", { skip: NOT_ROOT }, async (t) => {
+test("another user's database is refused in one line that names the user", { skip: NOT_ROOT }, async (t) => {
   const installation = install(t);
   await (await installation.open()).release();
   const cluster = join(installation.dataDir, 'postgres');
@@ -268,7 +268,7 @@ test("a database of another user's is told in words, by whose it is", { skip: NO
   assert.ok(stderr.includes(cluster));
 });
 
-test('a database that cannot be made is told in words, those of initdb', async (t) => {
+test('a database that cannot be made is reported in the words of initdb', async (t) => {
   const installation = install(t, { main: '' });
   const copy = copyProgram(join(installation.scratch, 'program'));
   rmSync(join(copy.native, 'share'), { recursive: true });

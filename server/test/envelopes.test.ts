@@ -173,7 +173,7 @@ describe('jwe:', () => {
       assert.deepEqual([code, msg, data], [4016, 'PIN does not meet the requirements', undefined]);
     });
 
-  test('whatever stands in its place, nothing but a refusal comes out', async () => {
+  test('any other text in its place is refused', async () => {
     await fc.assert(
       fc.asyncProperty(fc.string({ maxLength: 300 }), async (text) => {
         assert.equal(await openJwe(platform.keys.jwe, text), undefined);
@@ -245,20 +245,20 @@ describe('of ecb and bound,', () => {
 describe('which envelope it is', () => {
   beforeEach(() => demand('ecb', 'ecb'));
 
-  test('is told by the header, never found out by trying: a name that is none answers 1004', async () => {
+  test('is named by the header and never guessed: an unknown name answers 1004', async () => {
     for (const name of ['ECB', 'rsa', 'ecb, jwe'])
       assert.equal((await set(seal('142536'), { 'pin-envelope': name })).msg, 'Pin-Envelope invalid parameter');
     assert.equal((await set(seal('142536'), { 'pin-envelope': '' })).code, 0);
   });
 
-  test("is the credential's setting where the header says nothing", async () => {
+  test("is the credential's setting if the header is absent", async () => {
     await demand('bound', 'ecb');
     assert.equal((await set(sealBound('142536', stamp()))).code, 0);
     assert.equal((await set(seal('142536'))).code, 4016);
     assert.equal((await set(seal('142536'), { 'pin-envelope': 'ecb' })).code, 0);
   });
 
-  test('is never weaker than the credential demands: that answers 1004 on the pin, before anything is said of the card', async () => {
+  test('is never weaker than the credential demands: a weaker one answers 1004 on the pin, before the card is looked up', async () => {
     await demand('jwe', 'bound');
     const weak = await set(seal('142536'), { 'pin-envelope': 'ecb' }, { card_no: 'C202605220002' });
     assert.deepEqual([weak.code, weak.msg], [1004, 'pin invalid parameter']);

@@ -157,7 +157,7 @@ describe('a request with an Idempotency-Key', () => {
     assert.deepEqual(await changesOf(), ['card_frozen']);
   });
 
-  test('is told by the log with the code that it was answered with', async () => {
+  test('is logged with the code of its answer', async () => {
     await post('k', UPDATE, { card_no: 'C000000000000', status: 'Frozen' });
     await post('k', UPDATE, { card_no: 'C000000000000', status: 'Frozen' });
     const codes = platform.logLines.map((line) => JSON.parse(line) as { route?: string; code?: number });
@@ -286,7 +286,7 @@ describe('an Idempotency-Key', () => {
 });
 
 describe('while a request is being served', () => {
-  test('the same one is told so by 1024, and then gets its answer', async () => {
+  test('the same request answers 1024, and later gets the answer of the first', async () => {
     let first: Promise<Answer> | undefined;
     await whileCardIsHeld(async () => {
       first = post('k');
@@ -301,7 +301,7 @@ describe('while a request is being served', () => {
     assert.deepEqual(await changesOf(), ['card_frozen']);
   });
 
-  test('of two at once, also at two processes, one works and one is told', async () => {
+  test('with two at once, also on two processes, one is served and one answers 1024', async () => {
     const second = await startPlatform({}, { databaseUrl: platform.databaseUrl, clock: platform.clock });
     const there = merchantOf(second);
     await Promise.all([merchant, there].map((by) => by.call('GET', `/card/${CARD}/detail`))); // both have a token

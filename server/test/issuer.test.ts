@@ -107,7 +107,7 @@ describe('a PIN that was set', () => {
     }
   });
 
-  test('is audited at every try, with what came of it and what is left, and its chain stays whole', async () => {
+  test('is audited at every try, with the result and the tries left, and the chain stays unbroken', async () => {
     const start = (await intactChain(platform.db, CARD)).length;
     await issuer.verify('902847');
     await issuer.verify('142536');
@@ -165,7 +165,7 @@ describe('parallel guesses', () => {
     }
   });
 
-  test('and a set at the same time: the block or the new PIN, and a chain that is whole', async () => {
+  test('and a set at the same time leave the block or the new PIN, and an unbroken chain', async () => {
     await setPin('142536');
     await Promise.all([...Array.from({ length: 30 }, (_, i) => issuer.verify(validPin(700 + i))), setPin('058291')]);
     assert.ok(['OK', 'BLOCKED'].includes((await status()).status as string));
@@ -209,7 +209,7 @@ describe('a block that is none', () => {
     assert.deepEqual((await verifyBlock(good())).data, { result: 'match' });
   });
 
-  test('sent fifty times at once is told no oftener than ten times', async () => {
+  test('sent fifty times at once is reported at most ten times', async () => {
     const answers = await Promise.all(Array.from({ length: 50 }, () => verifyBlock('00'.repeat(16))));
     assert.equal(answers.filter(({ code }) => code === 0).length, 10);
     assert.equal(answers.filter(({ code }) => code === 1009).length, 40);
@@ -275,7 +275,7 @@ describe('verifying is refused', () => {
 });
 
 describe('the gate of the issuer', () => {
-  test('gives one answer, 5001, to whoever has no secret, another one, or one that was ended', async () => {
+  test('answers 5001 to a caller without a secret, with a wrong one, or with a disabled one', async () => {
     const { issuerNo, secret } = await createIssuer(
       { db: platform.db, now: Date.now },
       { name: 'Short-lived', merchants: ['M202605220001'], ipAllowlist: ['127.0.0.0/8'] },
@@ -308,7 +308,7 @@ describe('the gate of the issuer', () => {
     assert.equal(into.json<{ code: number }>().code, 1002);
   });
 
-  test('asks for the client certificate where the credential wants one, and believes it from the proxy alone', async () => {
+  test('requires the client certificate if the credential demands it, and trusts only the proxy to report it', async () => {
     const der = randomBytes(300);
     const { secret } = await createIssuer(
       { db: platform.db, now: Date.now },
@@ -455,7 +455,7 @@ describe('zone keys', () => {
   });
 });
 
-test('the merchant hears of a block and of its end, if it takes those events', async () => {
+test('the merchant gets events of a block and its end, if they are set for it', async () => {
   await updateMerchant({ db: platform.db, now: Date.now }, 'M202605220001', {
     callbackUrl: 'http://127.0.0.1:9/',
     callbackActions: ['Pin_blocked', 'Pin_unblocked'],

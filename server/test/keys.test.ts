@@ -200,7 +200,7 @@ describe('a key file is refused, in words that say what to mend', () => {
   }
 });
 
-test('what a key wraps opens for the same row and version alone', async () => {
+test('a wrapped value opens only for the same row and version', async () => {
   const { pan, kek: wrapping } = keysOf(await openKeyFile(await made(), kek), Date.now);
   const wrapped = pan.wrap(Buffer.from('9999990000000014'), 'pan:C1');
   assert.equal(pan.unwrap(wrapped, 'pan:C1').toString(), '9999990000000014');

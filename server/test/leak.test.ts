@@ -184,7 +184,7 @@ test('the search finds what was left on purpose: in a table, in a file, and in t
   assert.equal(hitsOf(['142536'], 'pin 142536, "142536", no 1425367 and no a142536'), 2);
 });
 
-test('rule 11: no clear PIN stands in a log, an answer, or a table', () => {
+test('rule 11: no clear PIN is in a log, an answer or a table', () => {
   assert.equal(new Set([...usedPins, ...controlPins]).size, 200);
   for (const [place, text] of texts) {
     assert.equal(hitsOf(usedPins, text), 0, place);
@@ -192,7 +192,7 @@ test('rule 11: no clear PIN stands in a log, an answer, or a table', () => {
   }
 });
 
-test('rule 11: in the files and the write-ahead log, PINs that were used stand no oftener than PINs that were not', () => {
+test('rule 11: used PINs are in the files and the write-ahead log no more often than unused PINs', () => {
   const text = wholeFiles();
   const used = hitsOf(usedPins, text);
   const control = hitsOf(controlPins, text);
@@ -201,7 +201,7 @@ test('rule 11: in the files and the write-ahead log, PINs that were used stand n
   assert.ok(used <= control, `${used} hits of used PINs, ${control} of others`);
 });
 
-test('rule 11: no PAN, secret, token or enciphered field stands anywhere: as it is, in hex, in Base64, or decoded', () => {
+test('rule 11: no PAN, secret, token or enciphered field is anywhere: plain, in hex, in Base64, or decoded', () => {
   assert.ok(secrets.size > 100);
   const look = searchFor(new Map([...secrets].flatMap(([what, value]) => formsOf(what, value))));
   for (const [place, text] of texts) assert.deepEqual(look(Buffer.from(text, 'utf8')), [], place);

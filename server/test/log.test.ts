@@ -23,7 +23,7 @@ test('a fatal line, and what came before it, is written before the process can b
   ]);
 });
 
-test('a process that ends, or is told to flush and then exits, leaves no line behind', () => {
+test('a process that ends, or flushes and exits, loses no line', () => {
   assert.deepEqual(messagesOf("log.info('one');"), ['one']);
   assert.deepEqual(messagesOf("log.info('one'); process.exit(0);"), ['one']);
   assert.deepEqual(messagesOf("log.info('one'); log.flush(() => process.kill(process.pid, 'SIGKILL'));"), ['one']);

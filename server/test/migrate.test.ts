@@ -38,7 +38,7 @@ test('of several that migrate at once one does it, and all are well', async (t) 
   await requireSchema(db);
 });
 
-test('whoever finds another at it waits for as long as that takes', async (t) => {
+test('a second migration waits until the first has ended', async (t) => {
   const db = await open(t);
   await db.session(async (session) => {
     await session.tuples('lock', 'select pg_advisory_lock(7746273001)'); // LOCK in db/migrate.ts, as another process holds it
@@ -75,7 +75,7 @@ test('the operator is told in one line which migration failed, and why', async (
   assert.match(stderr, /^pinward-server: .*0001_platform.*relation "pins" already exists.*\n$/);
 });
 
-test('PINs from the time when they had a table of their own stand with their cards', async (t) => {
+test('PINs from their former table are moved to their cards', async (t) => {
   const db = await open(t);
   await migrateBefore(db, 4);
   const bytes = (length: number, value: number) => `decode(repeat('0${value}', ${length}), 'hex')`;

@@ -134,7 +134,7 @@ test('odd languages, no home, and a temporary directory that is not there do no 
   assert.match(stdout, /Sandbox merchant/);
 });
 
-test('a start from a directory that was removed is told in a line', async (t) => {
+test('a start from a removed directory is reported in one line', async (t) => {
   const script = 'mkdir $DATA && cd $DATA && rmdir $DATA && unset PINWARD_DATA_DIR && $MAIN merchant list';
   isOneLine(await shell(install(t), script), /directory that this was started in does not exist any more/);
 });

@@ -239,7 +239,7 @@ test('every request is one line of the log, with its id, the pattern of its rout
   assert.ok(!stdout.includes('C-of-nobody'), 'paths as they were sent stay out');
 });
 
-test('connections on which nothing is said do not hold up the end', async (t) => {
+test('idle connections do not delay the end', async (t) => {
   const { server, merchant } = await sandbox(t);
   const silent = rawConnection(t, server);
   const halfway = rawConnection(t, server);
@@ -250,7 +250,7 @@ test('connections on which nothing is said do not hold up the end', async (t) =>
   await silent.closed;
 });
 
-test('a port that is taken is told in one line, and the database does not stay behind', async (t) => {
+test('a port in use is reported in one line, and the database is stopped', async (t) => {
   const other = createServer();
   await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
   t.after(() => other.close());
@@ -281,7 +281,7 @@ test('a data directory that may not be read is told by its name, and not taken f
   }
 });
 
-test('a database that does not answer, or does not let us in, is told in one line', async (t) => {
+test('a database that does not answer, or refuses us, is reported in one line', async (t) => {
   const faulty = install(t, { env: { PINWARD_MODE: 'production', PINWARD_KEK: '5a'.repeat(32) } });
   const served = new URL(process.env.TEST_SERVER_URL as string);
   const wrong = new URL(served);

@@ -64,7 +64,7 @@ async function state(): Promise<unknown> {
   ]);
 }
 
-test('shows a secret once, on making it, and it works at once', async () => {
+test('credential create shows the secret once, and it works at once', async () => {
   const merchantNo = await newMerchant('Shown once');
   const { apiKey, apiSecret, shown } = await newCredential(['--merchant', merchantNo, '--allow-ip', LOCAL]);
   assert.match(apiSecret, /^[0-9A-Za-z]{32}$/);
@@ -79,7 +79,7 @@ test('shows a secret once, on making it, and it works at once', async () => {
   assert.ok(!JSON.stringify(await state()).includes(apiSecret));
 });
 
-test('rotates a credential: the new one beside the old, then the old one is out within a second', async () => {
+test('a credential is rotated: the new one works beside the old one, which ends within a second of disabling it', async () => {
   const merchantNo = await newMerchant('Rotates');
   const old = await newCredential(['--merchant', merchantNo, '--allow-ip', LOCAL]);
   const caller = remoteMerchant(server.url, old.apiKey, old.apiSecret);
@@ -153,7 +153,7 @@ test('a disabled merchant answers 1022; enabled again it needs new tokens', asyn
   assert.match(line ?? '', /Came back +Active +AUTHORIZATION +arithmetic +Card_update Pin_set +1 +off +-$/);
 });
 
-test('a merchant that reads 8-9-0 as a run is so within a second', async () => {
+test('a merchant set to refuse 8-9-0 refuses it within a second', async () => {
   const merchant = remoteMerchant(server.url);
   assert.equal((await merchant.setPin('890246')).code, 0);
   await succeeds(['merchant', 'update', SANDBOX_MERCHANT, '--pin-runs', 'keypad']);
@@ -259,7 +259,7 @@ test('the sandbox comes back as new while a platform serves it', async () => {
   assert.equal((await storedPin(platform, FIRST_CARD.cardNo))?.version, 1);
 });
 
-test('a reset waits for whoever holds a table for a while', async () => {
+test('a reset waits for another session that holds a table', async () => {
   const began = performance.now();
   const held = platform.db.transaction(async (tx) => {
     await tx.tuples('hold', 'lock table callback_events in row exclusive mode');
@@ -270,7 +270,7 @@ test('a reset waits for whoever holds a table for a while', async () => {
   await held;
 });
 
-test('a reset among sets is the old world or the new one for each of them', async () => {
+test('a PIN set during a reset works on the old world or on the new one, never on a mix', async () => {
   const merchant = remoteMerchant(server.url);
   const codes: number[] = [];
   let resetting = true;
@@ -348,7 +348,7 @@ async function refuses(
   assert.ok(!stderr.includes('\n    at '), `no stack:\n${stderr}`);
 }
 
-test('a database, its mode and its keys belong together, and whoever brings others is told which', async (t) => {
+test('a database refuses another mode or other keys, and says which one is wrong', async (t) => {
   const kek = randomBytes(32).toString('hex');
   const production = install(t, {
     env: { PINWARD_MODE: 'production', DATABASE_URL: await emptyDatabase(t), PINWARD_KEK: kek },

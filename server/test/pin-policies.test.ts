@@ -94,7 +94,7 @@ describe('of the million PINs', () => {
       assert.equal(explained.find((one) => one.name === name)?.refused, wanted.size);
     });
 
-  test("the contract's rule refuses what it is known to, in both readings", () => {
+  test("the contract's rule refuses the known number of PINs in both readings", () => {
     assert.deepEqual(
       explained.slice(0, 2).map(({ refused }) => refused),
       [95_272, 102_422],
@@ -167,14 +167,14 @@ describe('a merchant’s policy', () => {
     assert.equal((await set('111111')).msg, 'PIN does not meet the requirements');
   });
 
-  test('several may warn at once, and one that refuses refuses', async () => {
+  test('several policies can warn at once, and one that refuses decides', async () => {
     await demand({ repeats: 'warn', dates: 'warn' });
     assert.equal((await set('121212')).headers['pin-warning'], 'repeats, dates');
     await demand({ repeats: 'warn', dates: 'refuse' });
     assert.match((await set('121212')).msg, /a date$/);
   });
 
-  test('history refuses the last PINs, as many as it looks back at, under whichever key they are', async () => {
+  test('history refuses as many last PINs as it is set to, under any key version', async () => {
     await demand({ history: 'refuse' }, 3);
     for (const pin of ['902846', '385017', '617204', '249058']) assert.equal((await set(pin)).code, 0);
     for (const pin of ['385017', '617204', '249058']) assert.match((await set(pin)).msg, /it was used before$/);
@@ -210,7 +210,7 @@ describe('a merchant’s policy', () => {
     assert.equal((await set('461927')).code, 0);
   });
 
-  test('of five sets of one PIN at once, on two processes, history lets one through and refuses four', async () => {
+  test('history accepts one of five sets of one PIN at once, on two processes, and refuses four', async () => {
     await demand({ history: 'refuse' }, 5);
     const second = await startPlatform({}, { databaseUrl: platform.databaseUrl, clock: platform.clock });
     try {
@@ -237,7 +237,7 @@ describe('a merchant’s policy', () => {
     }
   });
 
-  test('history that is switched off is forgotten by housekeeping, and that of other merchants is not', async () => {
+  test("housekeeping deletes a merchant's history once it is switched off, and keeps that of others", async () => {
     await demand({ history: 'refuse' }, 2);
     for (const pin of ['730581', '617204']) assert.equal((await set(pin)).code, 0);
     assert.equal(await deleteUnneededHistory(platform.db), 0);

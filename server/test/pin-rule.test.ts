@@ -76,7 +76,7 @@ test('whatever is wrong with a block, the same bytes are read in the same order'
   }
 });
 
-test('a block that is a PIN but for any few bytes is judged by the plain rule', () => {
+test('a block that differs from a PIN in a few bytes is judged as the plain rule judges it', () => {
   const changes = fc.array(fc.tuple(fc.integer({ min: 0, max: 15 }), fc.integer({ min: 0, max: 255 })), {
     maxLength: 3,
   });
@@ -104,7 +104,7 @@ test('of the 256 values of each byte only a digit, or the padding, is accepted i
 describe('the envelope', () => {
   const key = createSecretKey(Buffer.from('property-test-secret-0123456789a'));
 
-  test('opens what it sealed, and accepts it just when it is six digits without a run', () => {
+  test('opens what it sealed, and accepts exactly six digits without a run', () => {
     fc.assert(
       fc.property(fc.stringMatching(/^[0-9]{0,15}$/), (digits) => {
         const { block, formFault } = openEcb(key, sealEcb(key, digits));
@@ -116,7 +116,7 @@ describe('the envelope', () => {
     );
   });
 
-  test('takes any text without throwing, and finds a form fault in all but canonical Base64 of one block', () => {
+  test('accepts any text without throwing, and reports a form fault for all but the canonical Base64 of one block', () => {
     const anything = fc.oneof(
       fc.string(),
       fc.string({ unit: 'binary' }),

@@ -138,7 +138,7 @@ for (const [status, action] of [
   });
 }
 
-test('a card that somebody else holds does not hold up the others, and takes a PIN once it is let go', async () => {
+test('a locked card does not delay other cards, and gets its PIN once it is unlocked', async () => {
   const cards = await addCards(platform, 30);
   const { stuck } = await asSomebodyElse(async (tx) => {
     await tx.tuples('hold', 'select from cards where card_no = $1 for update', [FIRST_CARD.cardNo]);

@@ -32,7 +32,7 @@ async function hasPin(pin: string): Promise<boolean> {
   return (await storedPin(platform, card.card_no))?.is(pin) ?? false;
 }
 
-test('the tale of one card: activated, given a PIN, frozen, thawed, given another PIN, deleted', async () => {
+test('one card is activated, given a PIN, frozen, unfrozen, given another PIN and deleted', async () => {
   assert.equal(await status(), 'ToActivate');
   assert.equal(await setPin('142536'), 4005, 'it gets no PIN before it is activated');
 

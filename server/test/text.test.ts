@@ -195,7 +195,7 @@ describe('a body', () => {
       }
     });
 
-  test('is refused for an unpaired surrogate wherever it stands', async () => {
+  test('is refused for an unpaired surrogate in any place', async () => {
     const lone = '\ud83d';
     const body = wireNamesOf(FIRST_CARD);
     await refusesWith(await send('/card/pin/set', { ...body, pin: lone }), 'pin invalid parameter');
@@ -228,7 +228,7 @@ describe('outside the body', () => {
     }
   });
 
-  test('headers that are stored or compared hold ASCII alone', async () => {
+  test('headers that are stored or compared have only ASCII', async () => {
     const frozen = { card_no: FIRST_CARD.cardNo, status: 'Frozen' };
     for (const [header, field] of [
       ['idempotency-key', 'Idempotency-Key'],
