@@ -156,7 +156,7 @@ describe('a value that the platform accepts works in every statement', () => {
       });
     });
 
-  test('in every call', async () => {
+  test('of generated cards and cardholders', async () => {
     await fc.assert(fc.asyncProperty(cards, takeThrough), { numRuns: 60, interruptAfterTimeLimit: 120_000 });
   });
 

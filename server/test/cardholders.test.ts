@@ -180,7 +180,7 @@ describe("the issuer's verdict", () => {
     assert.equal(
       unknown.text,
       begin.text,
-      'a number that is none begins at the start, lest one think that nobody waits',
+      'a number that is none begins at the start: an empty list would look as if nobody waits',
     );
   });
 

@@ -10,7 +10,7 @@ import { buildServices } from '../src/services.ts';
 import { documentUrl, generatedDocuments } from './support/documents.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'pinward-docs-'));
-chmodSync(scratch, 0o711); // as in run.ts: as root, PostgreSQL's user is to reach what is below
+chmodSync(scratch, 0o711); // as in run.ts
 const config = readConfig({ PINWARD_DATA_DIR: join(scratch, 'data') });
 const platform = await openPlatform(config);
 const app = await buildApp(

@@ -45,7 +45,7 @@ describe('a token', { skip: noHsm }, () => {
     assert.match(hsm.report, /token "pinward-test" \(SoftHSM.*CKM_GENERIC_SECRET_KEY_GEN, CKM_SHA256_HMAC/);
   });
 
-  test('seals what opens for the same identity and key alone', async () => {
+  test('seals values that open only for the same identity and key', async () => {
     await hsm.makeKey('a');
     await hsm.makeKey('b');
     const [a, b] = [hsm.held('a'), hsm.held('b')];
@@ -67,7 +67,7 @@ describe('a token', { skip: noHsm }, () => {
     }
   });
 
-  test('computes MACs for many at once, each its own', async () => {
+  test('computes many MACs at once, each for its own input', async () => {
     await hsm.makeKey('m');
     const key = hsm.held('m');
     const messages = Array.from({ length: 300 }, (_, i) => Buffer.from(`message ${i % 100}`));
@@ -77,14 +77,14 @@ describe('a token', { skip: noHsm }, () => {
     assert.deepEqual(messages[0], Buffer.from('message 0'), "the caller's own bytes are left for him to wipe");
   });
 
-  test('makes no key over another, and knows of those that are gone', async () => {
+  test('never makes a key over another, and notices deleted keys', async () => {
     await assert.rejects(hsm.makeKey('a'), /has a key a already/);
     await hsm.destroy('b');
     await assert.rejects(hsm.held('b').mac(Buffer.alloc(1)), /has no key b/);
     await hsm.destroy('b'); // as after a crash between the token and the file
   });
 
-  test('is reached by another worker after one has died, whose calls fail at once', async () => {
+  test('gets another worker after one has died, and the calls of the dead one fail at once', async () => {
     const workers: Worker[] = [];
     const onWorker = (message: unknown) => void workers.push((message as { worker: Worker }).worker);
     subscribe('worker_threads', onWorker);
@@ -105,7 +105,7 @@ describe('a token', { skip: noHsm }, () => {
     }
   });
 
-  test('holds the KEK and the PIN verify key of a key file: neither is in it, and it opens nowhere else', async () => {
+  test('holds the KEK and the PIN verify key: neither is in the key file, and the file opens nowhere else', async () => {
     const path = join(scratch, 'in-hsm.json');
     await createKeyFile(path, { kind: 'hsm', hsm }, new Date());
     const stored = await readKeyFile(path);
@@ -166,7 +166,7 @@ describe('a token is not opened', { skip: noHsm }, () => {
     });
 });
 
-test('of two tokens with the same label none is tried: the operator is told to name a slot', {
+test('if two tokens have the same label: the operator is asked to name a slot', {
   skip: noHsm,
 }, async () => {
   const soft = softHsm();
@@ -195,7 +195,7 @@ describe('a token that refuses the PIN', { skip: noRemoteHsm }, () => {
   });
   after(() => remote.close());
 
-  test('is asked once by a platform that serves, which says so and is not ready until it is started again', async (t) => {
+  test('is asked once by a running platform, which says so and is not ready until it is started again', async (t) => {
     const installation = install(t, { env: remote.env });
     const server = await installation.serve();
     const readiness = async () => (await fetch(`${server.url}/readyz`)).status;
@@ -256,7 +256,7 @@ describe('the platform on an HSM', { skip: noRemoteHsm }, () => {
   });
   after(() => remote.close());
 
-  test('answers 1001 while it is away, is not ready, writes nothing by halves, and goes on by itself when it is back', async () => {
+  test('answers 1001 and is not ready while the HSM is unavailable, stores nothing in part, and works again by itself', async () => {
     const hsm = await openHsm(remote.config);
     const path = join(scratch, 'remote.json');
     await createKeyFile(path, { kind: 'hsm', hsm }, new Date());
@@ -316,7 +316,7 @@ describe('the platform on an HSM', { skip: noRemoteHsm }, () => {
     }
   });
 
-  test('starts from nothing, sets a PIN, verifies it, rotates keys in the HSM, and has its PINs after a restart', async (t) => {
+  test('starts without any data, sets and verifies a PIN, rotates keys in the HSM, and keeps its PINs over a restart', async (t) => {
     const installation = install(t, { env: remote.env });
     const server = await installation.serve();
     assert.match(server.stdout(), /the HSM is there: token/);

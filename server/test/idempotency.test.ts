@@ -76,7 +76,7 @@ async function killBeforeAnswer(key: string): Promise<void> {
 }
 
 describe('a request with an Idempotency-Key', () => {
-  test('is answered the same once more, byte for byte, and changes nothing twice', async () => {
+  test('gets the same answer again, byte for byte, and changes nothing twice', async () => {
     const first = await post('k');
     const again = await post('k');
     assert.deepEqual([first.text, isRepeat(first)], [SUCCESS, false]);
@@ -87,14 +87,14 @@ describe('a request with an Idempotency-Key', () => {
     assert.deepEqual(await changesOf(), ['card_frozen']);
   });
 
-  test('is the same request in whatever order its members come', async () => {
+  test('is the same request with its members in any order', async () => {
     await post('k');
     assert.ok(isRepeat(await post('k', UPDATE, `{ "status": "Frozen", "card_no": "${CARD}" }`)));
     await post('nested', UPDATE, { ...FROZEN, more: { a: [{ c: 1, d: null }], '2': {} } });
     assert.ok(isRepeat(await post('nested', UPDATE, { more: { '2': {}, a: [{ d: null, c: 1 }] }, ...FROZEN })));
   });
 
-  test('is another one with other content or for another call, and is refused with 1023', async () => {
+  test('counts as another request with other content or for another call, and is refused with 1023', async () => {
     await post('k');
     const others: [string, unknown][] = [
       [UPDATE, { ...FROZEN, status: 'Activated' }],
@@ -115,7 +115,7 @@ describe('a request with an Idempotency-Key', () => {
     assert.ok(isRepeat(await post('k')));
   });
 
-  test('is another one with another header that changes its answer: Language or Timezone', async () => {
+  test('counts as another request with another Language or Timezone', async () => {
     const range = { start_time: '2026-05-22', end_time: '2026-05-22' };
     const list = (headers: Headers) => post('k', '/card/list', range, merchant, headers);
     const first = await list({});
@@ -135,7 +135,7 @@ describe('a request with an Idempotency-Key', () => {
     assert.equal((await post('k-zh', '/card/list', range)).code, 1023);
   });
 
-  test("is its credential's own: another's same key is another key", async () => {
+  test('belongs to its credential: the same key of another credential is another key', async () => {
     await post('k');
     const other = await post(
       'k',
@@ -147,7 +147,7 @@ describe('a request with an Idempotency-Key', () => {
     assert.deepEqual(await keptKeys(), ['k', 'k']);
   });
 
-  test('that is refused is refused the same once more, also after the state has changed', async () => {
+  test('that was refused gets the same refusal again, also after the state has changed', async () => {
     const unfreeze = { card_no: CARD, status: 'Activated' };
     const refused = await post('k', UPDATE, unfreeze, merchant, { language: 'zh_CN' });
     assert.equal(refused.code, 4005);
@@ -177,7 +177,7 @@ describe('a request with an Idempotency-Key', () => {
     assert.deepEqual(await changesOf(), ['card_frozen', 'card_unfrozen']);
   });
 
-  test('is remembered only if the gate and the schema let it in', async () => {
+  test('is stored only if gate and schema accept it', async () => {
     assert.equal((await post('k', UPDATE, FROZEN, merchant, { timestamp: '1' })).code, 1005);
     assert.equal((await post('k', UPDATE, { card_no: CARD })).code, 1004);
     assert.deepEqual(await keptKeys(), []);
@@ -207,7 +207,7 @@ describe('an Idempotency-Key', () => {
     });
   }
 
-  test('may be of 255 characters, of every visible one', async () => {
+  test('may have 255 characters, and any visible character', async () => {
     const visible = Array.from({ length: 94 }, (_, i) => String.fromCharCode(0x21 + i)).join('');
     for (const key of ['k'.repeat(255), visible]) {
       await post(key);
@@ -259,7 +259,7 @@ describe('an Idempotency-Key', () => {
     }
   });
 
-  test('is nothing to card/pin/set and to a GET', async () => {
+  test('is ignored by card/pin/set and by a GET', async () => {
     for (const pin of ['142536', '253647']) assert.equal((await post('a b', '/card/pin/set', pinBody(pin))).code, 0);
     assert.equal((await merchant.call('GET', `/card/${CARD}/detail`, undefined, { 'idempotency-key': 'a b' })).code, 0);
     assert.deepEqual(await keptKeys(), []);
@@ -320,7 +320,7 @@ describe('while a request is being served', () => {
     assert.deepEqual(await changesOf(), ['card_frozen', 'card_unfrozen', 'card_frozen', 'card_unfrozen']);
   });
 
-  test('of twenty at once one changes the card', async () => {
+  test('with twenty at once one changes the card', async () => {
     const answers = await Promise.all(Array.from({ length: 20 }, () => post('k')));
     assert.deepEqual(
       [...new Set(answers.map(({ code }) => code))].filter((code) => code !== 1024),
@@ -330,7 +330,7 @@ describe('while a request is being served', () => {
     assert.deepEqual(await changesOf(), ['card_frozen']);
   });
 
-  test('its caller may go away: the answer is there for the repetition, and a close waits for it', async () => {
+  test('its caller may disconnect: a repetition gets the answer, and a close waits for it', async () => {
     await platform.app.listen({ host: '127.0.0.1', port: 0 });
     const { port } = platform.app.server.address() as AddressInfo;
     const headers = {
@@ -407,7 +407,7 @@ describe('the same request may be tried again', () => {
     assert.deepEqual(await changesOf(), ['card_frozen']);
   });
 
-  test('30 s after it began, though it is still being served: what is kept is the later answer', async () => {
+  test('30 s after it began, even if it is still being served: the later answer is kept', async () => {
     let answers: Promise<Answer[]> | undefined;
     await whileCardIsHeld(async () => {
       const first = post('k');
@@ -424,7 +424,7 @@ describe('the same request may be tried again', () => {
     assert.deepEqual(await changesOf(), ['card_frozen']);
   });
 
-  test('30 s after an answer that could not be stored; it was given as it was, and the log says so', async () => {
+  test('30 s after an answer that could not be stored; the caller got it, and the log says so', async () => {
     const { db } = platform;
     const { query } = db;
     db.query = (name, ...rest) => (name === 'keep-answer' ? Promise.reject(new Error('away')) : query(name, ...rest));
@@ -441,13 +441,13 @@ describe('the same request may be tried again', () => {
   });
 });
 
-test('a body that nests by the thousand is refused with 1004', async () => {
+test('a body with thousands of nested levels is refused with 1004', async () => {
   const nested = `{"card_no":"${CARD}","status":"Frozen","more":${'['.repeat(7_000)}${']'.repeat(7_000)}}`;
   assert.equal((await post('k', UPDATE, nested)).text, '{"code":1004,"msg":"Invalid request parameter"}');
   assert.deepEqual([await keptKeys(), await changesOf()], [[], []]);
 });
 
-test('housekeeping forgets what is older than 24 hours, however much it is, and nothing else', async () => {
+test('housekeeping deletes all answers that are older than 24 hours, and nothing else', async () => {
   await platform.db.script(
     `insert into idempotency_keys (credential_id, key, request_hash, answer, created_at)
      select 1, 'old-' || n, sha256('x'), '{"code":0}', to_timestamp(${platform.clock.now} / 1000.0) from generate_series(1, 2500) n`,

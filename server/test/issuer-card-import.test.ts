@@ -47,7 +47,7 @@ describe('importing a card that exists elsewhere', () => {
     assert.deepEqual(await actionsOf(`cardholder:${cardholder_no}`), ['cardholder_created']);
   });
 
-  test('sends its PAN in clear in no statement, so that no log of the database can have it', async () => {
+  test('never sends its PAN in clear in a statement, so no log of the database can contain it', async () => {
     const values: string[] = [];
     const pan = sandboxPan(7_009);
     const listen = <T extends Queryable>(db: T): T => ({
@@ -73,7 +73,7 @@ describe('importing a card that exists elsewhere', () => {
     assert.ok(!values.some((text) => text.includes(pan)));
   });
 
-  test('eight times at once, with a number or without, adds one, and all are answered alike', async () => {
+  test('eight times at once, with a number or without, adds one card, and all get the same answer', async () => {
     const existing = { cardholder_unique_no: undefined, cardholder_no: 'U202605220001' };
     for (const [i, number] of [undefined, 'C-old-at-once'].entries()) {
       const one = { ...existing, card_no: number, card_unique_no: `old-at-once-${i}`, pan: sandboxPan(7_010 + i) };
@@ -85,7 +85,7 @@ describe('importing a card that exists elsewhere', () => {
     }
   });
 
-  test('of one unique number with eight PANs at once adds one and refuses the others with 4002', async () => {
+  test('with one unique number and eight PANs at once adds one card and refuses the others with 4002', async () => {
     const answers = await Promise.all(
       Array.from({ length: 8 }, (_, i) =>
         bring({
@@ -100,12 +100,12 @@ describe('importing a card that exists elsewhere', () => {
     assert.deepEqual(answers.map(({ code }) => code).sort(), [0, ...Array.from({ length: 7 }, () => 4002)]);
   });
 
-  test('refuses what no column can hold by its field', async () => {
+  test('refuses a value that no column can hold, and names its field', async () => {
     assert.equal((await bring({ email: 'a\u0000@example.com' })).msg, 'email invalid parameter');
     assert.equal((await bring({ card_name: 'a\u0000b' })).msg, 'card_name invalid parameter');
   });
 
-  test('keeps a frozen one under its freeze: the issuer’s, or the merchant’s if it says so', async () => {
+  test('keeps a frozen card frozen by the issuer, or by the merchant if the call says so', async () => {
     const frozen = { status: 'Frozen', cardholder_unique_no: undefined, cardholder_no: 'U202605220001' };
     const unfreeze = async (card_no: string) =>
       (await merchant.call('POST', '/card/status/update', { card_no, status: 'Activated' })).code;
@@ -141,7 +141,7 @@ describe('importing a card that exists elsewhere', () => {
     assert.equal(await code({ cardholder_unique_no: undefined, cardholder_no: rejected }), 2005);
   });
 
-  test('is refused where it does not fit what is there', async () => {
+  test('is refused if it contradicts a stored card or cardholder', async () => {
     const code = async (more: object) =>
       (await bring({ card_no: 'C-old-2', card_unique_no: 'old-2', pan: sandboxPan(7_003), ...more })).code;
     assert.equal(await code({ pan: sandboxPan(7_002) }), 5005);

@@ -40,7 +40,7 @@ const forgetMalformed = () =>
 describe('a PIN that was set', () => {
   beforeEach(() => setPin('142536'));
 
-  test('matches; another one does not, and costs a try; the third blocks; a match before that clears the count', async () => {
+  test('matches; a wrong PIN costs a try, the third one blocks, and a match before that clears the count', async () => {
     assert.deepEqual((await issuer.verify('142536')).data, { result: 'match' });
     assert.deepEqual((await issuer.verify('142537')).data, { result: 'mismatch', tries_left: 2 });
     assert.deepEqual((await issuer.verify('142536')).data, { result: 'match' });
@@ -57,7 +57,7 @@ describe('a PIN that was set', () => {
     assert.deepEqual((await issuer.verify('142536')).data, { result: 'match' });
   });
 
-  test('is unblocked with a record of what was cleared, also where a try was written meanwhile', async () => {
+  test('is unblocked with a record of what was cleared, also if a try was written meanwhile', async () => {
     const unblocked = await platform.db.transaction(async (tx) => {
       await tx.tuples(
         'hold',
@@ -83,7 +83,7 @@ describe('a PIN that was set', () => {
     assert.equal((await status()).status, 'OK');
   });
 
-  test('is unblocked by setting it anew', async () => {
+  test('is unblocked by setting it again', async () => {
     for (let i = 0; i < 3; i++) await issuer.verify('902847');
     await setPin('058291');
     assert.deepEqual((await issuer.verify('058291')).data, { result: 'match' });
@@ -128,7 +128,7 @@ describe('a PIN that was set', () => {
 });
 
 describe('parallel guesses', () => {
-  test('never get more answers than the tries allow: of 200 at once three are told, on two processes', async () => {
+  test('never get more answers than there are tries: of 200 at once on two processes three are answered', async () => {
     const second = await startPlatform({}, { databaseUrl: platform.databaseUrl, clock: platform.clock });
     try {
       await setPin('142536');
@@ -151,7 +151,7 @@ describe('parallel guesses', () => {
     }
   });
 
-  test('among which the right PIN is: either it was seen within the tries, or nobody was told', async () => {
+  test('that include the right PIN find it within the tries or not at all', async () => {
     for (let round = 0; round < 5; round++) {
       await setPin('142536');
       const pins = Array.from({ length: 40 }, (_, i) => (i === 20 ? '142536' : validPin(600 + i)));
@@ -173,7 +173,7 @@ describe('parallel guesses', () => {
   });
 });
 
-describe('a block that is none', () => {
+describe('a malformed block', () => {
   beforeEach(async () => {
     await setPin('142536');
     await forgetMalformed();
@@ -198,7 +198,7 @@ describe('a block that is none', () => {
       assert.equal((await status()).tries_left, 3);
     });
 
-  test('and is told ten times an hour on one card; then 1009, whatever the block is, until the hour is over', async () => {
+  test('is reported ten times an hour on one card; then any block answers 1009 until the hour is over', async () => {
     for (let i = 0; i < 10; i++) assert.deepEqual((await verifyBlock('00'.repeat(16))).data, { result: 'malformed' });
     for (const block of ['00'.repeat(16), good()]) {
       const answer = await verifyBlock(block);
@@ -235,7 +235,7 @@ describe('a block that is none', () => {
 });
 
 describe('verifying is refused', () => {
-  test('on a card that is not activated (4005), and another issuer’s card is as good as none (4001)', async () => {
+  test("on a card that is not activated (4005), and on another issuer's card as on a missing one (4001)", async () => {
     assert.equal((await issuer.verify('142536', 'C202605220004')).code, 4005);
     const { secret } = await createIssuer(
       { db: platform.db, now: Date.now },
@@ -261,13 +261,13 @@ describe('verifying is refused', () => {
     );
   });
 
-  test('where no PIN was set: that is told, and unblocking answers 4018', async () => {
+  test('without a PIN, with a result that says so, and unblocking answers 4018', async () => {
     assert.deepEqual((await issuer.verify('142536', 'C202605220005')).data, { result: 'not_set' });
     assert.deepEqual(await status('C202605220005'), { status: 'NOT_SET' });
     assert.equal((await issuer.call('POST', '/pin/unblock', { card_no: 'C202605220005' })).code, 4018);
   });
 
-  test('in a format that the zone key is not for: 1004', async () => {
+  test('in a format that does not fit the zone key: 1004', async () => {
     for (const format of [0, 1, 3])
       assert.equal((await verifyBlock('00'.repeat(8), { format })).msg, 'format invalid parameter');
     for (const format of [2, 5, '4']) assert.equal((await verifyBlock('00'.repeat(16), { format })).code, 1004);
@@ -294,7 +294,7 @@ describe('the gate of the issuer', () => {
     for (const { code, text } of answers) assert.deepEqual([code, text], [5001, answers[0]?.text]);
   });
 
-  test('lets nobody in from an address that is not allowed, and no issuer into a merchant’s calls', async () => {
+  test("refuses addresses that are not allowed, and an issuer in a merchant's calls", async () => {
     const answer = await platform.app.inject({
       url: `/issuer/v1/pin/${CARD}`,
       headers: { authorization: `Bearer ${ISSUER.secret}` },
@@ -420,7 +420,7 @@ describe('zone keys', () => {
       assert.deepEqual([code, msg], [5003, 'Key block is not acceptable']);
     });
 
-  test('keep their label for ever: one that is or was in use is refused', async () => {
+  test('keep their label for ever: a label that is or was in use is refused', async () => {
     const label = newLabel();
     const block = () => wrapKeyBlock(KBPK, { ...header, optionalBlocks: [] }, randomBytes(32));
     assert.equal((await importKey(label, block())).code, 0);

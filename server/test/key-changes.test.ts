@@ -67,7 +67,7 @@ async function records(): Promise<[action: string, details: Record<string, unkno
 }
 
 describe('of a change of the key file', () => {
-  test('that ends before the file is written stays a record of what was meant to be', async () => {
+  test('that ends before the file is written leaves a record of the intended change', async () => {
     const before = readFileSync(place.keyFile);
     const details = { purpose: 'cvv', version: 2 };
     await assert.rejects(
@@ -95,7 +95,7 @@ describe('of a change of the key file', () => {
     assert.deepEqual(await records(), before);
   });
 
-  test('whose record cannot be written nothing is done', async () => {
+  test('whose record cannot be written changes nothing', async () => {
     const before = readFileSync(place.keyFile);
     await platform.db.script('alter table audit_records rename to away');
     try {
@@ -125,7 +125,7 @@ describe('a version that is superseded', () => {
     await destroy();
   });
 
-  test('is counted when nobody else changes the file any more, right before it ends', async () => {
+  test('is counted under the lock of the key file, right before it is destroyed', async () => {
     await rotateKey(place, 'pin-verify', { activeInMs: 0 });
     nowMs += 60_000;
     const outcome = await whileHeld(destroy, () =>
@@ -219,7 +219,7 @@ test('rewrap locks nothing while it wraps, leaves a value that changed meanwhile
   assert.match(plans.at(-3) ?? '', /Index Scan using cardholders_cardholder_no_key/, plans.join('\n'));
 });
 
-test('whatever is under the PAN key is counted before the key ends, and moved by rewrap', async () => {
+test('everything under the PAN key is counted before the key is destroyed, and moved by rewrap', async () => {
   const { keys, db } = platform;
   const cardNo = 'C202605220001';
   const identities = {

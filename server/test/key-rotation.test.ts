@@ -118,7 +118,7 @@ describe('on a platform that serves', () => {
     assert.match(await succeeds(installation, ['audit', 'verify']), /^the audit trail is whole/);
   });
 
-  test('a key file that was spoiled leaves it as it was, and it says so', async (t) => {
+  test('a damaged key file changes nothing, and the platform says so', async (t) => {
     const installation = install(t);
     const server = await installation.serve();
     const path = join(installation.dataDir, 'keys.json');
@@ -170,7 +170,7 @@ describe('on a platform that serves', () => {
 describe('rewrap', () => {
   const cards = 3_000;
 
-  test('is killed in the middle, goes on where it was, shows how far it is, and PINs are set meanwhile', async (t) => {
+  test('continues after it was killed, shows its progress, and PINs are set meanwhile', async (t) => {
     const installation = install(t);
     const server = await installation.serve({ LIMIT_PIN_SETS_PER_CARD_PER_MINUTE: '1000000' });
     const embedded = await installation.open();
@@ -249,7 +249,7 @@ describe('rewrap', () => {
 });
 
 describe('components', () => {
-  test('split a key so that all shares together are it, each in a file of its own with its check value', async (t) => {
+  test('give the key when all are combined; each is in its own file with its check value', async (t) => {
     const installation = install(t);
     await (await installation.serve()).stop('SIGTERM');
     const out = join(scratch, 'shares');
@@ -272,7 +272,7 @@ describe('components', () => {
     await refuses(installation, ['keys', 'export-components', 'jwe', '--out', out], /jwe is a key pair/);
   });
 
-  test('come one by one, each custodian apart, and the last one makes the key', async (t) => {
+  test('are imported one by one, and the last one completes the key', async (t) => {
     const installation = install(t);
     const server = await installation.serve();
     const key = randomBytes(32);

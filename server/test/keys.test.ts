@@ -26,7 +26,7 @@ async function made(source = kek): Promise<string> {
   return path;
 }
 
-test('a key file holds one key a purpose, wrapped, and is readable by its owner alone', async () => {
+test('a key file has one wrapped key for each purpose, and only its owner can read it', async () => {
   const path = await made();
   assert.equal(statSync(path).mode & 0o777, 0o600);
   const { keys, stored } = await openKeyFile(path, kek);
@@ -44,7 +44,7 @@ test('a key file holds one key a purpose, wrapped, and is readable by its owner 
   }
 });
 
-test('a key file may be written in another way, as long as it says the same', async () => {
+test('a key file may be formatted differently if its content is the same', async () => {
   const path = await made();
   const { keys, seal, ...file } = JSON.parse(readFileSync(path, 'utf8')) as StoredKeyFile;
   const turned = keys.map((key) => Object.fromEntries(Object.entries(key).reverse()));
@@ -61,7 +61,7 @@ test('a key file sealed with a passphrase opens with that passphrase', async () 
   );
 });
 
-test('a key file is never overwritten, and of two that make one at once one wins', async () => {
+test('a key file is never overwritten, and one of two processes that make it at once wins', async () => {
   const path = await made();
   const before = readFileSync(path, 'utf8');
   await assert.rejects(createKeyFile(path, kek, new Date()), { code: 'EEXIST' });
@@ -72,7 +72,7 @@ test('a key file is never overwritten, and of two that make one at once one wins
   await openKeyFile(contested, kek);
 });
 
-test('of three processes that make the key file at once one does, and the others say that it is there', async (t) => {
+test('one of three processes makes the key file, and the others say that it exists', async (t) => {
   const hex = '5a'.repeat(32);
   const installation = install(t, {
     env: { PINWARD_MODE: 'production', DATABASE_URL: 'postgres://not-needed', PINWARD_KEK: hex },
@@ -92,22 +92,22 @@ async function madeBeforeSeals(source = kek): Promise<string> {
   return path;
 }
 
-describe('a key file is refused, in words that say what to mend', () => {
+describe('a key file is refused, and the fault says what to repair', () => {
   const refused = (path: string, source: KekSource, words: RegExp) =>
     assert.rejects(
       openKeyFile(path, source),
       (error: Error) => error instanceof KeyFileError && words.test(error.message) && error.message.includes(path),
     );
 
-  test('if it is not there', () => refused(join(scratch, 'nothing.json'), kek, /keys init/));
+  test('if it is missing', () => refused(join(scratch, 'nothing.json'), kek, /keys init/));
   test('if it is sealed with another key', async () =>
     refused(await made(), { kind: 'key', key: new Secret(Buffer.alloc(32, 2)) }, /does not fit/));
-  test('if it wants the other kind of key', async () => {
+  test('if it needs the other kind of key', async () => {
     await refused(await made(), passphrase, /was sealed with a key-encryption key/);
     await refused(await made(passphrase), kek, /was sealed with a passphrase/);
   });
 
-  test('if it is no JSON, or another file', async () => {
+  test('if it is not JSON, or another file', async () => {
     const path = join(scratch, 'other.json');
     writeFileSync(path, 'not json');
     await refused(path, kek, /no JSON/);
@@ -115,7 +115,7 @@ describe('a key file is refused, in words that say what to mend', () => {
     await refused(path, kek, /not a key file/);
   });
 
-  test('if what stretches its passphrase was altered', async () => {
+  test('if the parameters for its passphrase were altered', async () => {
     const path = await made(passphrase);
     const text = readFileSync(path, 'utf8');
     for (const cost of ['3', '0', '"131072x"', '2']) {

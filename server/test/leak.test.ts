@@ -61,7 +61,7 @@ async function driveEveryFlow(config: Config): Promise<void> {
   const answers: string[] = [];
   const clock = { now: Date.now() };
   const { db, keys } = platform;
-  // No process id and no host name, lest a small one be taken for a CVV.
+  // No process id and no host name: a small one could be taken for a CVV.
   const options = { ...logOptions('trace'), base: null };
   services = buildServices({
     config,
@@ -163,7 +163,7 @@ function hitsOf(pins: string[], text: string): number {
 
 const wholeFiles = () => [...files.values()].map((bytes) => bytes.toString('latin1')).join('\n');
 
-test('the search finds what was left on purpose: in a table, in a file, and in the write-ahead log', () => {
+test('the search finds values that were planted in a table, in a file and in the write-ahead log', () => {
   const look = searchFor(new Map([['planted', Buffer.from(PLANTED_MARKER)]]));
   const found = [...files].filter(([, bytes]) => look(bytes).length > 0).map(([path]) => path);
   for (const folder of ['data/base/', 'data/pg_wal/'])
@@ -220,7 +220,7 @@ test('rule 11: no CVV is the value of a member, a header or a column', () => {
     );
 });
 
-test('rule 11: whatever held the clear PIN holds zeros after the call, whether it was taken, refused, or met a fault', async () => {
+test('rule 11: the bytes of the clear PIN are zero after the call, also if it was refused or failed', async () => {
   const held: Buffer[] = [];
   const keep = <T>(bytes: T): T => {
     if (Buffer.isBuffer(bytes)) held.push(bytes);

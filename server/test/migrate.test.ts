@@ -31,7 +31,7 @@ test('an empty database is refused until it is migrated; a second time there is 
   assert.deepEqual(await migrate(db), []);
 });
 
-test('of several that migrate at once one does it, and all are well', async (t) => {
+test('one of several processes migrates, and all succeed', async (t) => {
   const db = await open(t);
   const results = await Promise.all(Array.from({ length: 4 }, () => migrate(db)));
   assert.equal(results.filter((names) => names.length > 0).length, 1);

@@ -56,7 +56,7 @@ describe('root with a narrow umask', { skip: NOT_ROOT }, () => {
     assert.equal(statSync(SHARED_ROOT).mode & 0o777, 0o755);
   });
 
-  test('finds no closed folder that an earlier start left behind', async (t) => {
+  test('works after an earlier start in the same place', async (t) => {
     const installation = install(t, { inside: join('closed', 'data') });
     mkdirSync(join(installation.scratch, 'closed'), { mode: 0o700 });
     t.after(() => chmodSync(SHARED_ROOT, 0o755));
@@ -126,7 +126,7 @@ function mayMount(): string | false {
   return status === 0 ? false : 'this process may not mount a file system';
 }
 
-test('odd languages, no home, and a temporary directory that is not there do no harm', async (t) => {
+test('unusual locales, no home and a missing temporary directory do no harm', async (t) => {
   const installation = install(t, { inside: 'dätä of the sandbox' });
   const env = { LANG: 'xx_YY.UTF-9', LC_ALL: 'nonsense', TMPDIR: '/nowhere', HOME: '/nowhere', TZ: 'Mars/Olympus' };
   const { status, stdout, stderr } = await installation.run(['merchant', 'list'], { env });

@@ -90,7 +90,7 @@ async function readinessIs(server: ServerProcess, expected: Awaited<ReturnType<t
   assert.deepEqual(await look(server, '/readyz'), expected);
 }
 
-test('while the database is stopped calls answer 1001, tell nothing of the inside, and work again once it is back', async (t) => {
+test('while the database is stopped calls answer 1001 without internal details, and work again once it is back', async (t) => {
   const { engine, stop, server } = await sandboxOnEngine(t);
   const merchant = remoteMerchant(server.url);
   assert.deepEqual(await look(server, '/healthz'), { status: 200, body: { status: 'ok' } });
@@ -144,7 +144,7 @@ test('a database that hangs makes the platform unready, and it is ready again wh
   assert.equal((await merchant.setPin(validPin(2))).code, 0);
 });
 
-test('clients that trickle their headers or their body lose the connection, and others are served meanwhile', async (t) => {
+test('clients that send headers or body very slowly lose the connection, and others are served meanwhile', async (t) => {
   const { server, merchant, platform } = await sandbox(t);
   const body = JSON.stringify(pinBody(validPin(9)));
   const trickling = [await requestHead(merchant, 1000), (await requestHead(merchant, body.length)) + body].map(
@@ -171,7 +171,7 @@ test('clients that trickle their headers or their body lose the connection, and 
   assert.equal((await storedPin(platform, FIRST_CARD.cardNo))?.version, set, 'what trickled in changed nothing');
 });
 
-test('connections that are cut in the middle of a request harm nothing', async (t) => {
+test('connections that are cut in the middle of a request do no harm', async (t) => {
   const { server, merchant, platform } = await sandbox(t);
   const body = JSON.stringify(pinBody(validPin(1)));
   const whole = (await requestHead(merchant, body.length)) + body;
@@ -186,7 +186,7 @@ test('connections that are cut in the middle of a request harm nothing', async (
   assert.equal((await storedPin(platform, FIRST_CARD.cardNo))?.version, 1, 'none of the halves was a set');
 });
 
-test('a set whose caller has gone is whole or was never there, and is finished before the platform ends', async (t) => {
+test('a PIN set whose caller has disconnected is done completely or not at all, before the platform ends', async (t) => {
   const { server, merchant, platform } = await sandbox(t);
   const body = JSON.stringify(pinBody(validPin(1)));
   const whole = (await requestHead(merchant, body.length)) + body;
@@ -262,7 +262,7 @@ test('a port in use is reported in one line, and the database is stopped', async
   assert.equal(installation.databasePid(), undefined);
 });
 
-test('a data directory that may not be read is told by its name, and not taken for a port', async (t) => {
+test('an unreadable data directory is named, and not reported as a port in use', async (t) => {
   // Root may read everything.
   const as = await runAs();
   const installation = install(t, as === undefined ? {} : { as });

@@ -246,7 +246,7 @@ for (const [what, args, told, input] of mistakes) {
   });
 }
 
-test('the sandbox comes back as new while a platform serves it', async () => {
+test('the sandbox is reset while a platform serves it', async () => {
   const merchant = remoteMerchant(server.url);
   assert.equal((await merchant.setPin(validPin(3))).code, 0);
   const made = await newCredential(['--merchant', await newMerchant('Goes'), '--allow-ip', LOCAL]);
@@ -293,7 +293,7 @@ test('commands need no running platform, and one before the first start leaves r
   assert.equal((await remoteMerchant(url).setPin(validPin(1))).code, 0, 'what the greeting tells to paste works');
 });
 
-test('production refuses to start without database and key-encryption key, names both at once, and makes nothing', async (t) => {
+test('production does not start without database and key-encryption key: it names both and creates nothing', async (t) => {
   const bare = install(t, { env: { PINWARD_MODE: 'production' } });
   const { status, stdout, stderr } = await bare.run(['serve']);
   assert.equal(status, 1);

@@ -58,7 +58,7 @@ test('Api-Keys and issuer secrets that do not exist cost no look-up, and the lim
   });
 });
 
-test('a credential that was just made works at once, behind an address with too many failures a moment later', async (t) => {
+test('a new credential works at once, and within a moment from an address with too many failures', async (t) => {
   const platform = await start(t);
   const timestamp = String(platform.clock.now);
   const ask = (apiKey: string) =>
@@ -88,7 +88,7 @@ test('calls that find the queue for the database full are refused at once, and t
   assert.ok(answers.some(({ code }) => code === 0));
 });
 
-test('however many ask whether the platform is ready, one check answers them, and sets go on', async (t) => {
+test('many readiness probes share one check, and PIN sets go on', async (t) => {
   const platform = await start(t);
   await whileLocked(platform.db, 'write_probe', async () => {
     const asked = Array.from({ length: 1_000 }, () => readyz(platform));

@@ -95,7 +95,7 @@ test('PINs and PANs of other lengths or with other characters are refused', () =
   assert.equal(encodePanField4(digits('1234567890123456789')).toString('hex'), '71234567890123456789000000000000');
 });
 
-test('a PAN of 12 digits has zeros on the left: of its 11 in formats 0 and 3, of none in format 4', () => {
+test('a PAN of 12 digits is padded with zeros on the left in formats 0 and 3, and not in format 4', () => {
   const pan = digits('987654321094');
   // PIN field 041234FFFFFFFFFF over PAN field 0000098765432109 (ISO 9564-1, 9.3.2.3).
   assert.equal(encodePinBlock0(digits('1234'), pan).toString('hex'), '04123d789abcdef6');
@@ -126,7 +126,7 @@ test('a block that is short, long, of another format or with a changed nibble is
   refused(() => decodePinBlock0(encodePinBlock0(digits('12345'), pan).fill(0x04, 0, 1), pan), 'fill');
 });
 
-test('formats 0 and 3 refuse a block over another PAN unless it differs under PIN digits alone; format 1 cannot tell', () => {
+test('formats 0 and 3 refuse a block over another PAN unless only PIN digits differ; format 1 cannot tell', () => {
   const pan = digits('5555555551234567');
   const other = digits('5555555551234667'); // differs under the fill
   for (const block of [
@@ -173,7 +173,7 @@ test('no two blocks of one PIN are alike in formats 1, 3 and 4', () => {
   }
 });
 
-test('whatever bytes come, decoders give a PIN or their own error', () => {
+test('for any bytes, decoders give a PIN or their own error', () => {
   const bytes = fc.uint8Array({ maxLength: 20 });
   const eight = fc.uint8Array({ minLength: 8, maxLength: 8 });
   const sixteen = fc.uint8Array({ minLength: 16, maxLength: 16 });

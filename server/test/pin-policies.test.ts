@@ -101,7 +101,7 @@ describe('of the million PINs', () => {
     );
   });
 
-  test('nobody whose birth date and phone are unknown is refused for them', () => {
+  test('an unknown birth date or phone refuses no PIN', () => {
     for (const name of ['birth-date', 'phone', 'pan-tail'] as const)
       assert.ok(!all.some((pin) => isWeakBy(name, digitsOf(pin), {})));
   });
@@ -162,7 +162,7 @@ describe('a merchant’s policy', () => {
       assert.ok(!platform.logLines.some((line) => line.includes(pin) || line.includes(reason)));
     });
 
-  test("the contract's rule comes first, and says nothing more", async () => {
+  test("the contract's rule comes first, and its refusal gives no reason", async () => {
     await demand({ repeats: 'refuse' });
     assert.equal((await set('111111')).msg, 'PIN does not meet the requirements');
   });
@@ -189,7 +189,7 @@ describe('a merchant’s policy', () => {
     assert.equal((await set('902846')).code, 0);
   });
 
-  test('history knows the PIN that was there when it was switched on, also once that is replaced, and no more than it looks at', async () => {
+  test('history includes the PIN that the card had when it was switched on, and no more PINs than it is set to', async () => {
     const kept = async () =>
       (
         await platform.db.tuples<[number]>(

@@ -28,7 +28,7 @@ function isGood(block: Buffer, runs: PinRuns): boolean {
   return /^[0-9]{6}\n{10}$/.test(text) && !hasRun(text.slice(0, 6), runs);
 }
 
-describe('rule 3: of the 1,000,000 PINs exactly so many are refused, and the same ones that the plain rule refuses', () => {
+describe('rule 3: of the 1,000,000 PINs exactly those are refused that the plain rule refuses', () => {
   for (const [runs, refused] of [
     ['arithmetic', 95_272],
     ['keypad', 102_422],
@@ -48,7 +48,7 @@ describe('rule 3: of the 1,000,000 PINs exactly so many are refused, and the sam
   }
 });
 
-test('whatever is wrong with a block, the same bytes are read in the same order', () => {
+test('for any fault of a block, the same bytes are read in the same order', () => {
   const blocks = {
     'a good PIN': blockOf('142536'),
     'a run': blockOf('111111'),

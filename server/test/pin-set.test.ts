@@ -254,7 +254,7 @@ describe('refuses, and stores nothing:', () => {
   });
 });
 
-describe('sets, and tells:', () => {
+describe('a PIN set that succeeds:', () => {
   beforeEach(start);
   afterEach(() => platform.close());
 

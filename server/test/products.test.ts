@@ -40,7 +40,7 @@ describe('products', () => {
     assert.equal((await creditMerchant.call('POST', '/card/support/bins', {})).code, 1012);
   });
 
-  test('are packages for the other, which a card then tells of', async () => {
+  test('are packages for the other, and a card shows its package', async () => {
     assert.equal((await merchant.call('POST', '/card/package/list', {})).code, 1012);
     const list = async (body: object) =>
       (

@@ -90,7 +90,7 @@ test("production refuses a sandbox's key file on a fresh database, and a publish
     await refuses(fresh, args, /the key-encryption key is published, and so not for production/, { env: published });
 });
 
-test('production takes no published key or secret from operators', async (t) => {
+test('production refuses published keys and secrets from operators', async (t) => {
   const one = await production(t);
   const merchantNo = await succeeds(one, ['merchant', 'create', '--name', 'First']);
   const create = ['credential', 'create', '--merchant', merchantNo, '--import', API_KEY, '--allow-ip', '127.0.0.1'];
@@ -119,7 +119,7 @@ test('production takes no published key or secret from operators', async (t) => 
   }
 });
 
-test('production takes no published zone key over the issuer API', async (t) => {
+test('production refuses published zone keys over the issuer API', async (t) => {
   const one = await production(t);
   const merchantNo = await succeeds(one, ['merchant', 'create', '--name', 'First']);
   const created = await succeeds(one, [

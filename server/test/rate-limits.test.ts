@@ -24,7 +24,7 @@ const NOW = 1_780_000_000_000;
 const DETAIL = `/card/${FIRST_CARD.cardNo}/detail`;
 
 describe('a limit', () => {
-  test('lets its number through at once, and then one per interval', () => {
+  test('allows its number at once, and then one per interval', () => {
     const limit = createRateLimit(6);
     const takes = Array.from({ length: 8 }, () => limit.take('a', NOW));
     assert.deepEqual(takes, [0, 0, 0, 0, 0, 0, 10, 10]);

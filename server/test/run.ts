@@ -31,7 +31,7 @@ if (files.length === 0) {
 }
 
 const scratch = mkdtempSync(join(tmpdir(), 'pinward-test-'));
-chmodSync(scratch, 0o711); // as root, PostgreSQL's user is to reach what is below, lest its files go elsewhere and stay there
+chmodSync(scratch, 0o711); // as root, PostgreSQL runs as another user, who must reach the folders below
 const embedded = process.env.TEST_DATABASE_URL ? undefined : await openEmbedded(join(scratch, 'server'));
 const serverUrl = embedded?.url ?? (process.env.TEST_DATABASE_URL as string);
 const template = `pinward_template_${randomBytes(6).toString('hex')}`;

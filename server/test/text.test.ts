@@ -295,7 +295,7 @@ describe('a required text', () => {
         await refusesWith(await send(path, bodyWith(body, field, blank)), `${field} invalid parameter`);
     });
 
-  test('may be anything that can be seen', async () => {
+  test('may be any visible text', async () => {
     for (const uniqueNo of ['0', '-1', '💳', '🇩🇪', '卡', "'; drop table cards; --", ' padded ', 'é', '½', '①', 'ａ'])
       assert.equal(
         (await send('/cardholder/apply', { ...CARDHOLDER, cardholder_unique_no: uniqueNo })).code,
@@ -363,7 +363,7 @@ describe("the operator's texts", () => {
   });
 });
 
-test('the number of a card that waits for its activation cannot be found by another spelling', async () => {
+test('a card that waits for its activation is not found by another spelling of its number', async () => {
   const spelled = `${CARD_TO_ACTIVATE.cardNo}\ufeff`;
   await refusesWith(
     await send('/card/status/update', { card_no: spelled, status: 'Delete' }),
