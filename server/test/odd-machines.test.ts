@@ -56,7 +56,7 @@ describe('root with a narrow umask', { skip: NOT_ROOT }, () => {
     assert.equal(statSync(SHARED_ROOT).mode & 0o777, 0o755);
   });
 
-  test('works after an earlier start in the same place', async (t) => {
+  test('opens the shared folder that an earlier start left closed', async (t) => {
     const installation = install(t, { inside: join('closed', 'data') });
     mkdirSync(join(installation.scratch, 'closed'), { mode: 0o700 });
     t.after(() => chmodSync(SHARED_ROOT, 0o755));

@@ -1,6 +1,6 @@
 /*
  * The money side of the merchant API, which this platform does not do (docs/compatibility.md). Its
- * calls answer that they are not offered, so that nobody looks for a typing error.
+ * calls answer that they are not offered, so that merchants do not look for a typing error.
  */
 
 const NOT_OFFERED = [

@@ -8,9 +8,9 @@ import { documentedCallbacks } from './callbacks.ts';
 import { refusalsOf } from './operation-codes.ts';
 
 /*
- * The two OpenAPI documents. They are made from the routes: their schemas validate, serialise and document. What a
- * gate, or the repeating of answers, adds to every route of a scope is marked on the routes by whoever adds it
- * (`config`), and written into the documents here.
+ * The two OpenAPI documents. They are made from the routes: their schemas validate, serialise and document. A gate and
+ * the repeating of answers add headers to every route of a scope. They mark these routes (`config`), and this file
+ * writes the headers into the documents.
  */
 
 declare module 'fastify' {

@@ -5,7 +5,7 @@ import { applyTransition } from './apply-transition.ts';
 import { lockApplication } from './lock-application.ts';
 
 /**
- * Refuses a card that was applied for. The merchant is told the reason. A repeat changes
+ * Refuses a card that was applied for. The merchant gets the reason. A repeat changes
  * nothing. Errors: 4001, 4005.
  */
 export async function failCard(

@@ -181,7 +181,7 @@ interface KeyUse {
   count: number;
 }
 
-/** What the database holds under a version of a key, without kinds of which it holds none. */
+/** Counts what the database has under a version of a key, by kind. Kinds without a row are left out. */
 export async function usesOf(db: Queryable, purpose: Purpose | 'kek', version: number): Promise<KeyUse[]> {
   const uses: KeyUse[] = [];
   for (const [i, [what, rows]] of (USES[purpose] ?? []).entries()) {

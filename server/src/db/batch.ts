@@ -32,7 +32,7 @@ interface Waiting<Item, Result> {
 
 /**
  * A statement alone costs as much as some twenty of its rows, so items wait for the end of the one in flight.
- * After this long they get a statement of their own: a card that someone has locked must not hold up the others.
+ * After this long they get a statement of their own: a card that another session has locked must not delay the others.
  */
 const PATIENCE_MS = 20;
 /** How many items run at once, each alone, after a statement for many has failed. */

@@ -192,7 +192,7 @@ function keepWorker(
   let worker: Worker | undefined;
   let refusal: string | undefined;
   let startedAtMs = 0; // performance.now()
-  /** Before that, whoever starts the first worker is told. */
+  /** Until then, a refusal goes to the caller of startFirst. */
   let startedOnce = false;
   let stopped = false;
 

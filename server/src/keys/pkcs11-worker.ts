@@ -46,7 +46,7 @@ let running = 0;
 const keys = new Map<string, Handle>();
 const queue: HsmRequest[] = [];
 
-/** Opens the token. Returns what it says of itself. */
+/** Opens the token. Returns its description of itself. */
 function open(): string {
   cryptoki ??= loadModule(config.module);
   const opened = connect(cryptoki, config, SESSIONS);

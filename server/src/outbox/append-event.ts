@@ -3,8 +3,8 @@ import type { Queryable } from '../db/queryable.ts';
 import { fromMs } from '../db/sql-time.ts';
 
 /*
- * The outbox: what merchants are to be told, written in the transaction of the change that it tells of. callbacks/
- * sends it. The SQL of the insert stands here alone, also for statements that do other work at the same time.
+ * The outbox: events for merchants, stored in the transaction of the change that they report. callbacks/ sends them.
+ * Only this file has the SQL of the insert; statements that do other work at the same time embed it.
  */
 
 /** An event in SQL expressions over the rows of `from`, which have merchant_id and card_no. */

@@ -35,7 +35,7 @@ export async function until<T>(what: string, look: () => T | Promise<T>): Promis
     const seen = await look();
     if (seen) return seen;
   }
-  throw new Error(`waited in vain until ${what}`);
+  throw new Error(`waited too long until ${what}`);
 }
 
 /** Whether the process is in the system's table; a dead one is, until whoever inherited it has waited for it. */

@@ -18,8 +18,8 @@ export interface Run {
 
 /**
  * Marks the request as running and returns true, if it is to be served: its key is new or older than 24 hours, or the
- * same request was left without an answer. The row decides, also between processes. A lock that ends later than a
- * lock may is by a clock that was ahead, and does not count.
+ * same request was left without an answer. The row decides, also between processes. A lock that ends later than
+ * any lock may was set by a clock that was ahead, and does not count.
  */
 export async function beginRun(db: Queryable, { credentialId, key, requestHash, beganAtMs }: Run): Promise<boolean> {
   const rows = await db.query(
