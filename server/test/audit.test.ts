@@ -9,7 +9,7 @@ import { changeAllowlist } from '../src/merchants/change-allowlist.ts';
 import { createCredential } from '../src/merchants/create-credential.ts';
 import { disableCredential } from '../src/merchants/disable-credential.ts';
 import { updateMerchant } from '../src/merchants/update-merchant.ts';
-import { pinBody, seal } from './support/sandbox.ts';
+import { CARD_TO_ACTIVATE, CARDHOLDER_NO, MERCHANT_NO, pinBody, seal } from './support/sandbox.ts';
 import { merchantOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
 
 interface Row {
@@ -61,16 +61,16 @@ test('every chain is unbroken after all of these calls, and the row of its subje
   const merchant = merchantOf(platform);
   const now = () => platform.clock.now;
   const start = await verifyChains();
-  const card = { card_no: 'C202605220003', cardholder_no: 'U202605220001' };
+  const card = { card_no: CARD_TO_ACTIVATE.cardNo, cardholder_no: CARDHOLDER_NO };
   await merchant.call('POST', '/card/active', { ...card, cvv: seal('000'), card_last_no: '0030' });
   await merchant.call('POST', '/card/active', { ...card, cvv: seal('685'), card_last_no: '0030' });
   for (const pin of ['142536', '902847', '058291'])
     assert.equal((await merchant.call('POST', '/card/pin/set', pinBody(pin, card))).code, 0);
   await merchant.call('POST', '/card/status/update', { card_no: card.card_no, status: 'Frozen' });
-  await updateMerchant({ db: platform.db, now }, 'M202605220001', { name: 'Händler – 商户' });
+  await updateMerchant({ db: platform.db, now }, MERCHANT_NO, { name: 'Händler – 商户' });
   const { apiKey } = await createCredential(
     { db: platform.db, keys: platform.keys, now, config: platform.services.config },
-    { merchantNo: 'M202605220001', ipAllowlist: ['::1'] },
+    { merchantNo: MERCHANT_NO, ipAllowlist: ['::1'] },
   );
   await changeAllowlist({ db: platform.db, now }, apiKey, { add: ['192.0.2.1'] });
   await disableCredential({ db: platform.db, now }, apiKey);
@@ -322,7 +322,7 @@ test('old records can be pruned: a signed checkpoint replaces them, and later re
   const verdict = await verifyAudit(platform.db, platform.keys);
   assert.deepEqual(verdict.breaks, []);
   assert.equal(verdict.records, 3, 'two sets, and the record of the pruning itself');
-  await merchant.call('POST', '/card/status/update', { card_no: 'C202605220003', status: 'Activated' });
+  await merchant.call('POST', '/card/status/update', { card_no: CARD_TO_ACTIVATE.cardNo, status: 'Activated' });
   assert.deepEqual(
     (await verifyAudit(platform.db, platform.keys)).breaks,
     [],

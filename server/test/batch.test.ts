@@ -10,7 +10,7 @@ import type { Database } from '../src/db/database.ts';
 import { findCardForPin, writePin } from '../src/pins/store.ts';
 import { buildServices } from '../src/services.ts';
 import { addCards } from './support/more-cards.ts';
-import { FIRST_CARD, pinBody } from './support/sandbox.ts';
+import { FIRST_CARD, FROZEN_CARD, pinBody } from './support/sandbox.ts';
 import { intactChain } from './support/stored-pin.ts';
 import { merchantOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
 
@@ -345,7 +345,7 @@ describe('PIN sets on the database', () => {
       'cards',
       `select card_no as "cardNo" from cards where merchant_id = 1 and status = 'Activated' and card_type = 'Physical'`,
     );
-    const numbers = [...cards.map(({ cardNo }) => cardNo), 'C202605220004'];
+    const numbers = [...cards.map(({ cardNo }) => cardNo), FROZEN_CARD.cardNo];
     const written = await Promise.all(numbers.map((cardNo) => writePin(db, { ...pin, cardNo })));
     assert.equal(written.filter(Boolean).length, cards.length);
     assert.equal(written.at(-1), false, 'a frozen card gets none');

@@ -12,7 +12,7 @@ import { createDelivery, type DeliveryOptions, type Outcome } from '../src/callb
 import { nextAttemptMs } from '../src/callbacks/retry-schedule.ts';
 import { isAddressAllowed, urlFault } from '../src/net/address-guard.ts';
 import { type Answering, accept, answer, isSigned, type Receiver, startReceiver } from './support/receiver.ts';
-import { SANDBOX_SECRET } from './support/sandbox.ts';
+import { API_KEY, SANDBOX_SECRET } from './support/sandbox.ts';
 
 const NOW = 1_780_000_000_000;
 const MESSAGE = {
@@ -36,7 +36,7 @@ async function deliver(
   const delivery = createDelivery({ mode: 'sandbox', clock: () => NOW, ...options });
   t.after(() => delivery.close());
   const apiSecret = createSecretKey(Buffer.from(SANDBOX_SECRET));
-  return delivery.deliver({ merchantNo: 'M1', url, apiKey: 'sandbox_api_key', apiSecret }, { ...MESSAGE, data });
+  return delivery.deliver({ merchantNo: 'M1', url, apiKey: API_KEY, apiSecret }, { ...MESSAGE, data });
 }
 
 const FAILED = { delivered: false, httpStatus: undefined, code: undefined };
@@ -193,7 +193,7 @@ test('a request sent again after its idle connection ended has a Timestamp and a
       response.destroy();
     } else accept(received, response);
   };
-  const endpoint = { merchantNo: 'M1', url: own.url, apiKey: 'sandbox_api_key', apiSecret };
+  const endpoint = { merchantNo: 'M1', url: own.url, apiKey: API_KEY, apiSecret };
   for (let i = 0; i < 2; i++) assert.equal((await delivery.deliver(endpoint, MESSAGE)).delivered, true);
   assert.equal(connections, 1);
   const [, unanswered, again] = own.received;

@@ -8,6 +8,7 @@ import type { Queryable } from '../src/db/queryable.ts';
 import { appendEvent } from '../src/outbox/append-event.ts';
 import { openPlatform, type Platform } from '../src/platform.ts';
 import { accept, isSigned, type Receiver, startReceiver } from './support/receiver.ts';
+import { API_KEY, MERCHANT_NO } from './support/sandbox.ts';
 import { type Installation, install, type ServerProcess, until } from './support/server-process.ts';
 
 const CARDS = 40;
@@ -97,8 +98,8 @@ async function underFaults(
   let server = await installation.serve();
   const platform = await openPlatform(readConfig({ PINWARD_DATA_DIR: installation.dataDir }));
   try {
-    const to = { url: receiver.url, apiKey: 'sandbox_api_key' };
-    await configureCallbacks({ db: platform.db, now: Date.now }, 'sandbox', 'M202605220001', to);
+    const to = { url: receiver.url, apiKey: API_KEY };
+    await configureCallbacks({ db: platform.db, now: Date.now }, 'sandbox', MERCHANT_NO, to);
     const writer = keepWriting(platform);
     for (let round = 0; round < rounds; round++) {
       const before = receiver.received.length;

@@ -20,11 +20,11 @@ import {
   startPeer,
   write,
 } from './support/bad-peer.ts';
-import { API_KEY } from './support/sandbox.ts';
+import { API_KEY, MERCHANT_NO } from './support/sandbox.ts';
 import { until } from './support/server-process.ts';
 import { operatorOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
 
-const MAIN = 'M202605220001';
+const MAIN = MERCHANT_NO;
 /** What one process has in flight to one merchant. */
 const QUOTA = 64;
 let platform: TestPlatform;

@@ -7,11 +7,18 @@ import { openPlatform, type Platform } from '../src/platform.ts';
 import { remoteMerchant } from './support/calls.ts';
 import { emptyDatabase } from './support/empty-database.ts';
 import { accept, answer, isSigned, type Receiver, startReceiver } from './support/receiver.ts';
-import { SANDBOX_SECRET } from './support/sandbox.ts';
+import {
+  API_KEY,
+  FIRST_CARD,
+  MERCHANT_NO,
+  OTHER_API_KEY,
+  OTHER_MERCHANT_NO,
+  SANDBOX_SECRET,
+} from './support/sandbox.ts';
 import { type Installation, install, type ServerProcess, until } from './support/server-process.ts';
 
-const MAIN = 'M202605220001';
-const CARD = 'C202605220001';
+const MAIN = MERCHANT_NO;
+const CARD = FIRST_CARD.cardNo;
 /** Within this time every process notices a change. */
 const NOTICED_AFTER_MS = 1_000;
 
@@ -50,7 +57,7 @@ const records = () =>
 
 test('an operator configures, tests, lists, retries, moves and switches off callbacks, and each change is audited', async () => {
   const url = `${receiver.url}?key=secret-of-the-url`;
-  await succeeds(['callbacks', 'configure', MAIN, '--url', url, '--credential', 'sandbox_api_key']);
+  await succeeds(['callbacks', 'configure', MAIN, '--url', url, '--credential', API_KEY]);
 
   // A sample, not through the table.
   const shown = await succeeds(['callbacks', 'test', MAIN]);
@@ -86,7 +93,7 @@ test('an operator configures, tests, lists, retries, moves and switches off call
     ),
   );
   for (const args of [
-    ['--merchant', 'M202605220002'],
+    ['--merchant', OTHER_MERCHANT_NO],
     ['--state', 'parked'],
     ['--state', 'delivered'],
   ])
@@ -110,7 +117,7 @@ test('an operator configures, tests, lists, retries, moves and switches off call
   const apiKey = /^Api-Key {4}(\S+)$/m.exec(made)?.[1] ?? '';
   const apiSecret = /^apiSecret {2}(\S+)$/m.exec(made)?.[1] ?? '';
   assert.match(
-    await succeeds(['credential', 'disable', 'sandbox_api_key']),
+    await succeeds(['credential', 'disable', API_KEY]),
     new RegExp(
       `It still signs the callbacks; to cut over: pinward-server callbacks configure ${MAIN} --credential NEW_API_KEY`,
     ),
@@ -131,10 +138,7 @@ test('an operator configures, tests, lists, retries, moves and switches off call
   assert.deepEqual(
     trail.map(({ action, details }) => [action, JSON.parse(details)]),
     [
-      [
-        'merchant_updated',
-        { by: 'operator', callback_url: `${receiver.url}?...`, callback_credential: 'sandbox_api_key' },
-      ],
+      ['merchant_updated', { by: 'operator', callback_url: `${receiver.url}?...`, callback_credential: API_KEY }],
       ['callbacks_retried', { by: 'operator', parked: 1 }],
       ['merchant_updated', { by: 'operator', callback_credential: apiKey }],
       ['merchant_updated', { by: 'operator', callback_url: null }],
@@ -154,12 +158,12 @@ const mistakes: [what: string, args: string[], told: RegExp][] = [
   ['nothing to change', configure, /nothing to change was given$/],
   [
     'an address without a secret that signs',
-    ['callbacks', 'configure', 'M202605220002', '--url', 'https://x.example/'],
+    ['callbacks', 'configure', OTHER_MERCHANT_NO, '--url', 'https://x.example/'],
     /no credential signs the callbacks yet: give --credential API_KEY too$/,
   ],
   [
     'a secret without an address',
-    ['callbacks', 'configure', 'M202605220002', '--credential', 'other_api_key'],
+    ['callbacks', 'configure', OTHER_MERCHANT_NO, '--credential', OTHER_API_KEY],
     /the merchant has no callback URL yet: give --url URL too$/,
   ],
   ['no merchant', ['callbacks', 'configure', 'M000', '--url', 'https://x.example/'], /there is no merchant M000$/],
@@ -177,7 +181,7 @@ const mistakes: [what: string, args: string[], told: RegExp][] = [
   ['no URL', [...configure, '--url', 'x.example'], /it is not a URL of at most 2000 characters$/],
   [
     "another merchant's credential",
-    [...configure, '--credential', 'other_api_key'],
+    [...configure, '--credential', OTHER_API_KEY],
     /has no credential other_api_key that is enabled$/,
   ],
   [
@@ -217,7 +221,7 @@ describe('a mistake is told in one clear line and changes nothing:', { concurren
 
 test('a merchant always gets Card_update, whatever other actions are set for it', async () => {
   const actionsAfter = async (given: string) => {
-    await succeeds(['merchant', 'update', 'M202605220002', '--callbacks', given]);
+    await succeeds(['merchant', 'update', OTHER_MERCHANT_NO, '--callbacks', given]);
     const [row] = await platform.db.query<{ actions: string[] }>(
       'actions',
       'select callback_actions as actions from merchants where merchant_id = 2',

@@ -17,12 +17,22 @@ import { appendEvent } from '../src/outbox/append-event.ts';
 import { contractOf } from './support/contract.ts';
 import { issuerOf } from './support/issuer.ts';
 import { accept, answer, isSigned, type Receiver, startReceiver } from './support/receiver.ts';
-import { OTHER_SECRET, pinBody, SANDBOX_SECRET } from './support/sandbox.ts';
+import {
+  API_KEY,
+  FIRST_CARD,
+  MERCHANT_NO,
+  OTHER_API_KEY,
+  OTHER_MERCHANT_NO,
+  OTHER_SECRET,
+  pinBody,
+  SANDBOX_SECRET,
+  SECOND_CARDHOLDERS_CARD,
+} from './support/sandbox.ts';
 import { until } from './support/server-process.ts';
 import { merchantOf, operatorOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
 
-const MAIN = 'M202605220001';
-const OTHER = 'M202605220002';
+const MAIN = MERCHANT_NO;
+const OTHER = OTHER_MERCHANT_NO;
 const SECOND_MS = 1_000;
 const DAY_MS = 86_400_000;
 /** Within this time every process notices a change. */
@@ -41,7 +51,7 @@ const send = (services = platform.services, options = {}) => {
 before(async () => {
   platform = await startPlatform();
   receiver = await startReceiver();
-  await configureCallbacks(operator(), 'sandbox', MAIN, { url: receiver.url, apiKey: 'sandbox_api_key' });
+  await configureCallbacks(operator(), 'sandbox', MAIN, { url: receiver.url, apiKey: API_KEY });
 });
 after(async () => {
   await receiver.close();
@@ -96,7 +106,7 @@ function numbersByCard(): Record<string, number[]> {
 test('every status change that a merchant makes arrives once, in order, signed so that the merchant accepts it', async () => {
   const merchant = merchantOf(platform);
   const wanted: string[] = [];
-  for (const cardNo of ['C202605220001', 'C202605220005'])
+  for (const cardNo of [FIRST_CARD.cardNo, SECOND_CARDHOLDERS_CARD.cardNo])
     for (let round = 0; round < 3; round++)
       for (const [before_status, status] of [
         ['Activated', 'Frozen'],
@@ -121,7 +131,7 @@ test('every status change that a merchant makes arrives once, in order, signed s
     assert.ok(text.endsWith(`"data":${JSON.stringify(data)}}`));
     return JSON.stringify(data);
   });
-  for (const cardNo of ['C202605220001', 'C202605220005'])
+  for (const cardNo of [FIRST_CARD.cardNo, SECOND_CARDHOLDERS_CARD.cardNo])
     assert.deepEqual(
       got.filter((text) => text.includes(cardNo)),
       wanted.filter((text) => text.includes(cardNo)),
@@ -130,7 +140,7 @@ test('every status change that a merchant makes arrives once, in order, signed s
   for (const one of receiver.received) {
     assert.equal(one.action, 'Card_update');
     assert.ok(isSigned(one), one.text);
-    assert.ok(!isSigned(one, 'sandbox_api_key', OTHER_SECRET) && !isSigned(one, 'other_api_key'));
+    assert.ok(!isSigned(one, API_KEY, OTHER_SECRET) && !isSigned(one, OTHER_API_KEY));
   }
 });
 
@@ -141,7 +151,7 @@ test('PIN events, which statements write and not JSON.stringify, are signed and 
   assert.equal((await merchantOf(platform).call('POST', '/card/pin/set', pinBody('142536'))).code, 0);
   const issuer = issuerOf(platform);
   for (let i = 0; i < 3; i++) await issuer.verify('635241');
-  await issuer.call('POST', '/pin/unblock', { card_no: 'C202605220001' });
+  await issuer.call('POST', '/pin/unblock', { card_no: FIRST_CARD.cardNo });
   send();
   await allDelivered();
   assert.deepEqual(
@@ -156,7 +166,7 @@ test('every callback action is documented, and is sent as the OpenAPI document h
   await updateMerchant(operator(), MAIN, { callbackActions: [...CALLBACK_ACTIONS] });
   const issuer = issuerOf(platform);
   const merchant = merchantOf(platform);
-  const cardNo = 'C202605220001';
+  const cardNo = FIRST_CARD.cardNo;
   assert.equal((await merchant.call('POST', '/card/pin/set', pinBody('142536'))).code, 0);
   for (let i = 0; i < 3; i++) await issuer.verify('635241');
   await issuer.call('POST', '/pin/unblock', { card_no: cardNo });
@@ -306,7 +316,7 @@ test('two platforms on one database send each event once, in the order of each c
 
 test('a merchant whose server hangs uses only its quota, and other merchants get their callbacks', async () => {
   const hanging = await startReceiver(() => {});
-  await configureCallbacks(operator(), 'sandbox', OTHER, { url: hanging.url, apiKey: 'other_api_key' });
+  await configureCallbacks(operator(), 'sandbox', OTHER, { url: hanging.url, apiKey: OTHER_API_KEY });
   await write(100, 1, 2);
   await write(50, 1);
   send();
@@ -314,7 +324,7 @@ test('a merchant whose server hangs uses only its quota, and other merchants get
   await until('it has its quota', () => hanging.received.length === 64);
   await sleep(300);
   assert.equal(hanging.received.length, 64);
-  assert.ok(isSigned(hanging.received[0]!, 'other_api_key', OTHER_SECRET));
+  assert.ok(isSigned(hanging.received[0]!, OTHER_API_KEY, OTHER_SECRET));
   await hanging.close();
   await configureCallbacks(operator(), 'sandbox', OTHER, { url: null });
 });
@@ -458,7 +468,7 @@ describe('the secret that signs', () => {
     await configureCallbacks(operator(), 'sandbox', MAIN, { apiKey: 'next_api_key' });
     await sleep(NOTICED_AFTER_MS);
     await signedBy('next_api_key', next.apiSecret.expose());
-    await configureCallbacks(operator(), 'sandbox', MAIN, { apiKey: 'sandbox_api_key' });
+    await configureCallbacks(operator(), 'sandbox', MAIN, { apiKey: API_KEY });
 
     const { logLines, db } = platform;
     const tables = await Promise.all(
@@ -471,7 +481,7 @@ describe('the secret that signs', () => {
   });
 
   test('cannot be of another merchant, disabled, or missing', async () => {
-    for (const apiKey of ['other_api_key', 'disabled_api_key', 'expired_api_key', 'nothing'])
+    for (const apiKey of [OTHER_API_KEY, 'disabled_api_key', 'expired_api_key', 'nothing'])
       await assert.rejects(
         configureCallbacks(operator(), 'sandbox', MAIN, { apiKey }),
         /has no credential .* that is enabled/,

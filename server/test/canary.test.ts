@@ -19,15 +19,29 @@ import { sealBound, sealJwe } from './support/envelopes.ts';
 import { countSixDigits, formsOf, searchFor } from './support/find-values.ts';
 import { panOf, pinBlock } from './support/issuer.ts';
 import { startReceiver } from './support/receiver.ts';
-import { SANDBOX_SECRET, seal } from './support/sandbox.ts';
+import {
+  API_KEY,
+  BIN_NO,
+  CARD_TO_ACTIVATE,
+  CARDHOLDER_NO,
+  FIRST_CARD,
+  FROZEN_CARD,
+  MERCHANT_NO,
+  PROTECTION_KEY,
+  SANDBOX_SECRET,
+  SECOND_CARDHOLDER_NO,
+  SECOND_CARDHOLDERS_CARD,
+  seal,
+  ZONE_KEY,
+} from './support/sandbox.ts';
 import { type Installation, install, until } from './support/server-process.ts';
 import { noHsm, softHsm } from './support/soft-hsm.ts';
 import { wrapKeyBlock } from './support/wrap-key-block.ts';
 
 const usedPins = Array.from({ length: 120 }, (_, i) => validPin(100 + i));
 const controlPins = Array.from({ length: 120 }, (_, i) => validPin(600 + i));
-const CARD = 'C202605220001';
-const HOLDER = 'U202605220001';
+const CARD = FIRST_CARD.cardNo;
+const HOLDER = CARDHOLDER_NO;
 const BORN = '1987-11-23';
 const PHONE = '8613770519642';
 
@@ -84,7 +98,7 @@ async function drive(installation: Installation): Promise<Remains> {
         card_no: CARD,
         pin_block: keep('a PIN block', pinBlock(pin)),
         format: 4,
-        zone_key: 'sandbox_zpk',
+        zone_key: ZONE_KEY,
         ...more,
       })
     ).data?.result;
@@ -95,15 +109,9 @@ async function drive(installation: Installation): Promise<Remains> {
     return stdout;
   };
 
-  await operate([
-    'merchant',
-    'update',
-    'M202605220001',
-    '--callbacks',
-    'Card_update,Pin_set,Pin_blocked,Pin_unblocked',
-  ]);
+  await operate(['merchant', 'update', MERCHANT_NO, '--callbacks', 'Card_update,Pin_set,Pin_blocked,Pin_unblocked']);
   const receiver = await startReceiver();
-  await operate(['callbacks', 'configure', 'M202605220001', '--url', receiver.url, '--credential', 'sandbox_api_key']);
+  await operate(['callbacks', 'configure', MERCHANT_NO, '--url', receiver.url, '--credential', API_KEY]);
   const personal = {
     cardholder_no: HOLDER,
     birth_date: keep('a birth date', BORN),
@@ -128,12 +136,14 @@ async function drive(installation: Installation): Promise<Remains> {
     assert.equal(await set(keep('a jwe envelope', await sealJwe(jwk, claims(next()))), { 'Pin-Envelope': 'jwe' }), 0);
   }
   for (let i = 0; i < 4; i++) {
-    assert.equal(await set(keep('an envelope', seal(next())), {}, { card_no: 'C202605220004' }), 4005);
-    assert.equal(await set(keep('an envelope', seal(next())), {}, { cardholder_no: 'U202605220002' }), 4001);
+    assert.equal(await set(keep('an envelope', seal(next())), {}, { card_no: FROZEN_CARD.cardNo }), 4005);
+    assert.equal(await set(keep('an envelope', seal(next())), {}, { cardholder_no: SECOND_CARDHOLDER_NO }), 4001);
     assert.equal(await set(keep('an envelope', seal(next(), 'other-api-secret-0123456789abcde'))), 4016);
     assert.equal(await set(next()), 4016, 'in clear');
     assert.equal(
-      await set(await sealJwe(jwk, { ...claims(next()), card_no: 'C202605220005' }), { 'Pin-Envelope': 'jwe' }),
+      await set(await sealJwe(jwk, { ...claims(next()), card_no: SECOND_CARDHOLDERS_CARD.cardNo }), {
+        'Pin-Envelope': 'jwe',
+      }),
       4016,
     );
     assert.equal(
@@ -145,7 +155,7 @@ async function drive(installation: Installation): Promise<Remains> {
 
   // Policies that look at everything, and PINs that they refuse.
   const policies = PIN_POLICY_NAMES.filter((name) => name !== 'history').map((name) => `${name}=refuse`);
-  await operate(['merchant', 'update', 'M202605220001', '--pin-policy', ...policies, 'history=refuse:5']);
+  await operate(['merchant', 'update', MERCHANT_NO, '--pin-policy', ...policies, 'history=refuse:5']);
   await sleep(1_000);
   const again = next();
   assert.equal(await set(keep('an envelope', seal(again))), 0);
@@ -176,14 +186,14 @@ async function drive(installation: Installation): Promise<Remains> {
   } as const;
   const block = wrapKeyBlock(Buffer.from(ISSUER.keys[1].bytes, 'hex'), { ...header, optionalBlocks: [] }, zone);
   assert.equal(
-    (await issuer('POST', '/zone-keys', { label: 'canary', kbpk: 'sandbox_kbpk', key_block: block })).code,
+    (await issuer('POST', '/zone-keys', { label: 'canary', kbpk: PROTECTION_KEY, key_block: block })).code,
     0,
   );
   assert.equal(
     (
       await issuer('POST', '/zone-keys', {
         label: 'canary2',
-        kbpk: 'sandbox_kbpk',
+        kbpk: PROTECTION_KEY,
         key_block: `${block.slice(0, -1)}${block.endsWith('0') ? '1' : '0'}`,
       })
     ).code,
@@ -200,14 +210,14 @@ async function drive(installation: Installation): Promise<Remains> {
   ] as const)
     assert.equal(
       await call('/card/active', {
-        card_no: 'C202605220003',
+        card_no: CARD_TO_ACTIVATE.cardNo,
         cardholder_no: HOLDER,
         cvv: keep('a sealed CVV', seal(cvv)),
         card_last_no: '0030',
       }),
       code,
     );
-  assert.equal(await call('/card/status/update', { card_no: 'C202605220003', status: 'Frozen' }), 0);
+  assert.equal(await call('/card/status/update', { card_no: CARD_TO_ACTIVATE.cardNo, status: 'Frozen' }), 0);
   assert.equal(await call('/card/list', { start_time: '2026-05-01', end_time: '2026-06-30' }), 0);
   assert.equal(await call(`/card/${CARD}/detail`), 0);
   assert.equal(await call(`/card/${CARD}/detail`, undefined, { 'Access-Token': `${token}x` }), 1007);
@@ -240,7 +250,7 @@ async function drive(installation: Installation): Promise<Remains> {
     address_line1: keep('an address', '4711 Canary Yellow Lane'),
   };
   const application = {
-    card_bin_no: 'B202605220001',
+    card_bin_no: BIN_NO,
     cardholder_no: holder,
     card_unique_no: 'pending-canary',
     card_type: 'Physical',
@@ -279,7 +289,7 @@ async function drive(installation: Installation): Promise<Remains> {
   keep('a client access token', clientToken.data?.client_access_token as string);
   const lines = [sandboxPan(4_712), '4111111111111111'].map((pan) => ({
     ...{
-      merchant_no: 'M202605220001',
+      merchant_no: MERCHANT_NO,
       card_unique_no: keep('a PAN', pan).slice(-4),
       cardholder_no: holder,
       card_type: 'Physical',
@@ -301,7 +311,7 @@ async function drive(installation: Installation): Promise<Remains> {
   texts.set('what cards import said', imported.stdout + imported.stderr);
 
   // Operators. What a command shows once, it shows to them alone.
-  const made = await operate(['credential', 'create', '--merchant', 'M202605220001', '--allow-ip', '127.0.0.1']);
+  const made = await operate(['credential', 'create', '--merchant', MERCHANT_NO, '--allow-ip', '127.0.0.1']);
   keep('a secret that was made', /apiSecret +(\S+)/.exec(made)?.[1] as string);
   const issued = await operate([
     'issuer',
@@ -309,7 +319,7 @@ async function drive(installation: Installation): Promise<Remains> {
     '--name',
     'Canary',
     '--merchant',
-    'M202605220001',
+    MERCHANT_NO,
     '--allow-ip',
     '127.0.0.1',
   ]);

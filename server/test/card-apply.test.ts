@@ -3,6 +3,14 @@ import { after, before, describe, test } from 'node:test';
 import { setProductOffered } from '../src/products/set-offered.ts';
 import { simulateTurn } from '../src/sandbox/simulated-issuer.ts';
 import { ADDRESS, type CardCalls, physical, startCardCalls, virtual } from './support/card-calls.ts';
+import {
+  BIN_NO,
+  CARDHOLDER_NO,
+  OTHER_API_KEY,
+  OTHER_MERCHANTS_CARDHOLDER_NO,
+  SECOND_CARDHOLDER_NO,
+  VIRTUAL_PACKAGE_NO,
+} from './support/sandbox.ts';
 import { merchantOf } from './support/test-platform.ts';
 
 let platform: CardCalls['platform'];
@@ -26,7 +34,7 @@ describe('an application for a card', () => {
     assert.deepEqual(await detail(card_no), {
       card_no,
       card_unique_no: 'first-1',
-      cardholder_no: 'U202605220001',
+      cardholder_no: CARDHOLDER_NO,
       card_name: '',
       package_name_en: '',
       package_name_cn: '',
@@ -51,7 +59,7 @@ describe('an application for a card', () => {
     );
     for (const other of [
       virtual('again-1'),
-      physical('again-1', { cardholder_no: 'U202605220002' }),
+      physical('again-1', { cardholder_no: SECOND_CARDHOLDER_NO }),
       physical('again-1', { address_info: { ...ADDRESS, city: 'Dongguan' } }),
       physical('again-1', { card_bin_no: 'B000' }),
     ])
@@ -66,10 +74,10 @@ describe('an application for a card', () => {
   test('sent again gets the same answer even when the product is no longer offered', async () => {
     const first = await apply(virtual('gone-1'));
     const operator = { db: platform.db, now: Date.now };
-    await setProductOffered(operator, { product: 'bin', number: 'B202605220001', offered: false });
+    await setProductOffered(operator, { product: 'bin', number: BIN_NO, offered: false });
     assert.equal((await apply(virtual('gone-1'))).text, first.text);
     assert.equal((await apply(virtual('gone-2'))).code, 4004);
-    await setProductOffered(operator, { product: 'bin', number: 'B202605220001', offered: true });
+    await setProductOffered(operator, { product: 'bin', number: BIN_NO, offered: true });
     assert.equal((await apply(virtual('gone-2'))).code, 0);
   });
 
@@ -80,8 +88,12 @@ describe('an application for a card', () => {
 
   test('of another merchant with the same unique number is another card', async () => {
     const mine = await applied(virtual('shared-1'));
-    const other = merchantOf(platform, 'other_api_key');
-    const theirs = await other.call('POST', '/card/apply', virtual('shared-1', { cardholder_no: 'U202605220003' }));
+    const other = merchantOf(platform, OTHER_API_KEY);
+    const theirs = await other.call(
+      'POST',
+      '/card/apply',
+      virtual('shared-1', { cardholder_no: OTHER_MERCHANTS_CARDHOLDER_NO }),
+    );
     assert.equal(theirs.code, 0);
     assert.notEqual((theirs.data as { card_no: string }).card_no, mine);
     assert.equal(
@@ -120,7 +132,7 @@ describe('an application for a card', () => {
       'Merchant integration mode not supported',
       virtual('r', { card_bin_no: '', package_no: 'P1' }),
     ],
-    ['both', 1012, undefined, virtual('r', { package_no: 'P202605220001' })],
+    ['both', 1012, undefined, virtual('r', { package_no: VIRTUAL_PACKAGE_NO })],
     ['a BIN that is none', 4004, 'Card product does not exist', virtual('r', { card_bin_no: 'B000' })],
     ['no unique number', 1004, 'card_unique_no invalid parameter', virtual('')],
     ['a unique number of 65 characters', 1004, 'card_unique_no invalid parameter', virtual('x'.repeat(65))],

@@ -8,7 +8,16 @@ import { simulateTurn } from '../src/sandbox/simulated-issuer.ts';
 import { sandboxPan } from '../src/sandbox/world.ts';
 import { type CardCalls, physical, startCardCalls, virtual } from './support/card-calls.ts';
 import { issuerOf } from './support/issuer.ts';
-import { CARD_TO_ACTIVATE, FIRST_CARD, FROZEN_CARD, seal, VIRTUAL_CARD } from './support/sandbox.ts';
+import {
+  CARD_TO_ACTIVATE,
+  CARDHOLDER_NO,
+  FIRST_CARD,
+  FROZEN_CARD,
+  ISSUER_NO,
+  MERCHANT_NO,
+  seal,
+  VIRTUAL_CARD,
+} from './support/sandbox.ts';
 
 const RANGE = { start_time: '2026-06-01', end_time: '2026-06-03' };
 
@@ -35,9 +44,9 @@ describe('the issuer', () => {
     const { status, card_last_no } = await detail(cardNo);
     assert.deepEqual([status, card_last_no], ['ToActivate', '7893']);
 
-    const body = { card_no: cardNo, cardholder_no: 'U202605220001', cvv: seal(cvv2), card_last_no: '7893' };
+    const body = { card_no: cardNo, cardholder_no: CARDHOLDER_NO, cvv: seal(cvv2), card_last_no: '7893' };
     assert.equal((await merchant.call('POST', '/card/active', body)).code, 0);
-    const set = { card_no: cardNo, cardholder_no: 'U202605220001', pin: seal('142536') };
+    const set = { card_no: cardNo, cardholder_no: CARDHOLDER_NO, pin: seal('142536') };
     assert.equal((await merchant.call('POST', '/card/pin/set', set)).code, 0);
     assert.deepEqual(await actionsOf(cardNo), ['card_applied', 'card_issued', 'card_activated', 'pin_set']);
   });
@@ -109,7 +118,7 @@ describe('the issuer', () => {
   test('gets all free PANs of a nearly exhausted BIN, and 5006 for the other cards', async () => {
     const operator = { db: platform.db, now: Date.now };
     const bin = {
-      issuerNo: 'I202605220001',
+      issuerNo: ISSUER_NO,
       bin: '98765432101',
       panDigits: 13,
       organization: 'Small',
@@ -146,8 +155,8 @@ describe('the issuer', () => {
   });
 
   test('freezes a card with a reason, and the merchant cannot unfreeze it', async () => {
-    await updateMerchant({ db: platform.db, now: Date.now }, 'M202605220001', { callbackUrl: 'http://127.0.0.1:9/' });
-    const cardNo = 'C202605220001';
+    await updateMerchant({ db: platform.db, now: Date.now }, MERCHANT_NO, { callbackUrl: 'http://127.0.0.1:9/' });
+    const cardNo = FIRST_CARD.cardNo;
     const update = async (status: string) =>
       (await merchant.call('POST', '/card/status/update', { card_no: cardNo, status })).code;
     const asIssuer = async (status: string) => {
@@ -198,26 +207,26 @@ describe('the issuer', () => {
     const operator = { db: platform.db, now: Date.now };
     const { secret } = await createIssuer(operator, {
       name: 'Second',
-      merchants: ['M202605220001'],
+      merchants: [MERCHANT_NO],
       ipAllowlist: ['127.0.0.1'],
     });
     const second = issuerOf(platform, secret.expose());
     for (const status of ['Frozen', 'Delete'])
-      assert.equal((await second.call('POST', '/card/status', { card_no: 'C202605220001', status })).code, 4001);
+      assert.equal((await second.call('POST', '/card/status', { card_no: FIRST_CARD.cardNo, status })).code, 4001);
     const pending = await applied(virtual('of-the-first-issuer'));
     assert.equal((await second.call('POST', '/card/issued', { card_no: pending })).code, 4001);
     assert.equal((await second.call('POST', '/card/failed', { card_no: pending, reason: 'no' })).code, 4001);
     assert.deepEqual(((await second.call('GET', '/card/pending')).data as { list: object[] }).list, []);
     assert.deepEqual(
-      [(await detail('C202605220001')).status, (await detail(pending)).status],
+      [(await detail(FIRST_CARD.cardNo)).status, (await detail(pending)).status],
       ['Activated', 'Pending'],
     );
   });
 
   test('deletes a card', async () => {
-    assert.equal((await issuerCall('/card/status', { card_no: 'C202605220004', status: 'Delete' })).code, 0);
-    assert.equal((await detail('C202605220004')).status, 'Delete');
-    assert.equal((await issuerCall('/card/status', { card_no: 'C202605220004', status: 'Frozen' })).code, 4005);
+    assert.equal((await issuerCall('/card/status', { card_no: FROZEN_CARD.cardNo, status: 'Delete' })).code, 0);
+    assert.equal((await detail(FROZEN_CARD.cardNo)).status, 'Delete');
+    assert.equal((await issuerCall('/card/status', { card_no: FROZEN_CARD.cardNo, status: 'Frozen' })).code, 4005);
     assert.equal((await issuerCall('/card/status', { card_no: 'C000', status: 'Frozen' })).code, 4001);
   });
 });

@@ -1,6 +1,16 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import {
+  CARDHOLDER_NO,
+  FIRST_CARD,
+  OTHER_API_KEY,
+  OTHER_MERCHANTS_CARD,
+  OTHER_MERCHANTS_CARDHOLDER_NO,
+  SECOND_CARDHOLDER_NO,
+  SECOND_CARDHOLDERS_CARD,
+  VIRTUAL_CARD,
+} from './support/sandbox.ts';
+import {
   type Answer,
   type Headers,
   type Merchant,
@@ -44,11 +54,11 @@ async function itemsOf(body: object, headers: Headers = {}): Promise<Item[]> {
 }
 
 test('an item has the fields of the API', async () => {
-  const [item] = await itemsOf({ ...MAY, card_no: 'C202605220001' });
+  const [item] = await itemsOf({ ...MAY, card_no: FIRST_CARD.cardNo });
   assert.deepEqual(item, {
-    card_no: 'C202605220001',
+    card_no: FIRST_CARD.cardNo,
     card_unique_no: 'unique-C202605220001',
-    cardholder_no: 'U202605220001',
+    cardholder_no: CARDHOLDER_NO,
     card_type: 'Physical',
     card_last_no: '0014',
     organization: 'Sandbox',
@@ -72,11 +82,11 @@ test('pages are ten long unless asked otherwise, go from newest to oldest, and n
 test('filters narrow the list, empty ones do not, and those of other merchants find nothing', async () => {
   const numbers = async (filter: object) =>
     (await itemsOf({ ...MAY, size: 100, ...filter })).map(({ card_no }) => card_no);
-  assert.deepEqual(await numbers({ card_unique_no: 'unique-C202605220002' }), ['C202605220002']);
-  assert.deepEqual(await numbers({ cardholder_no: 'U202605220002' }), ['C202605220005']);
+  assert.deepEqual(await numbers({ card_unique_no: 'unique-C202605220002' }), [VIRTUAL_CARD.cardNo]);
+  assert.deepEqual(await numbers({ cardholder_no: SECOND_CARDHOLDER_NO }), [SECOND_CARDHOLDERS_CARD.cardNo]);
   assert.equal((await numbers({ card_no: '', card_unique_no: '', cardholder_no: '' })).length, 5);
-  assert.deepEqual(await numbers({ card_no: 'C202605220006' }), []);
-  assert.deepEqual(await numbers({ cardholder_no: 'U202605220003' }), []);
+  assert.deepEqual(await numbers({ card_no: OTHER_MERCHANTS_CARD.cardNo }), []);
+  assert.deepEqual(await numbers({ cardholder_no: OTHER_MERCHANTS_CARDHOLDER_NO }), []);
 });
 
 test('a filter with characters that no number has finds nothing, or is refused as such', async () => {
@@ -149,11 +159,11 @@ describe('the range', () => {
 });
 
 test("a merchant's list has no card of another merchant", async () => {
-  const theirs = await merchantOf(platform, 'other_api_key').call('POST', '/card/list', { ...MAY, size: 100 });
+  const theirs = await merchantOf(platform, OTHER_API_KEY).call('POST', '/card/list', { ...MAY, size: 100 });
   assert.deepEqual(
     (theirs.data as { list: Item[] }).list.map(({ card_no }) => card_no),
-    ['C202605220006'],
+    [OTHER_MERCHANTS_CARD.cardNo],
   );
   const mine = await itemsOf({ ...MAY, size: 100 });
-  assert.ok(mine.every(({ card_no }) => card_no !== 'C202605220006'));
+  assert.ok(mine.every(({ card_no }) => card_no !== OTHER_MERCHANTS_CARD.cardNo));
 });

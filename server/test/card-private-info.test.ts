@@ -2,7 +2,13 @@ import assert from 'node:assert/strict';
 import { createDecipheriv } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import { type CardCalls, startCardCalls, virtual } from './support/card-calls.ts';
-import { SANDBOX_SECRET } from './support/sandbox.ts';
+import {
+  CARD_TO_ACTIVATE,
+  OTHER_API_KEY,
+  OTHER_MERCHANTS_CARD,
+  SANDBOX_SECRET,
+  VIRTUAL_CARD,
+} from './support/sandbox.ts';
 import { merchantOf } from './support/test-platform.ts';
 
 let platform: CardCalls['platform'];
@@ -39,9 +45,9 @@ describe('private info', () => {
   });
 
   test('is not given before activation, nor to a merchant without the right, nor for cards of others', async () => {
-    assert.equal((await read('C202605220003')).code, 4005);
-    assert.equal((await read('C202605220006', merchantOf(platform, 'other_api_key'))).code, 1013);
-    assert.equal((await read('C202605220006')).text, (await read('C000')).text);
+    assert.equal((await read(CARD_TO_ACTIVATE.cardNo)).code, 4005);
+    assert.equal((await read(OTHER_MERCHANTS_CARD.cardNo, merchantOf(platform, OTHER_API_KEY))).code, 1013);
+    assert.equal((await read(OTHER_MERCHANTS_CARD.cardNo)).text, (await read('C000')).text);
     assert.equal((await read('C000')).code, 4001);
   });
 });
@@ -50,7 +56,7 @@ describe('a client access token', () => {
   const token = (cardNo: string, as = merchant) => as.call('GET', `/merchant/client/${cardNo}/token`);
 
   test('is new each time, valid for five minutes, and stored only as a hash', async () => {
-    const [one, two] = [await token('C202605220002'), await token('C202605220002')];
+    const [one, two] = [await token(VIRTUAL_CARD.cardNo), await token(VIRTUAL_CARD.cardNo)];
     const { client_access_token, expires_in } = one.data as { client_access_token: string; expires_in: number };
     assert.match(client_access_token, /^ct_[\w-]{43}$/);
     assert.equal(expires_in, 300);
@@ -61,8 +67,8 @@ describe('a client access token', () => {
   });
 
   test('is refused in the same cases as private info', async () => {
-    assert.equal((await token('C202605220003')).code, 4005);
-    assert.equal((await token('C202605220006', merchantOf(platform, 'other_api_key'))).code, 1013);
+    assert.equal((await token(CARD_TO_ACTIVATE.cardNo)).code, 4005);
+    assert.equal((await token(OTHER_MERCHANTS_CARD.cardNo, merchantOf(platform, OTHER_API_KEY))).code, 1013);
     assert.equal((await token('C000')).code, 4001);
   });
 });

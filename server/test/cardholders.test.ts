@@ -2,6 +2,17 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { simulateTurn } from '../src/sandbox/simulated-issuer.ts';
 import { type IssuerHost, issuerOf } from './support/issuer.ts';
+import {
+  CARD_TO_ACTIVATE,
+  CARDHOLDER_NO,
+  FIRST_CARD,
+  FROZEN_CARD,
+  MERCHANT_NO,
+  OTHER_API_KEY,
+  OTHER_MERCHANTS_CARDHOLDER_NO,
+  SECOND_CARDHOLDER_NO,
+  VIRTUAL_CARD,
+} from './support/sandbox.ts';
 import { intactChain } from './support/stored-pin.ts';
 import { type Answer, type Merchant, merchantOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
 
@@ -66,7 +77,7 @@ describe('an application of a cardholder', () => {
 
   test('of another merchant with the same unique number makes another cardholder, and each merchant sees only its own', async () => {
     const mine = numberIn(await apply('shared-1', 'pending-1'));
-    const other = merchantOf(platform, 'other_api_key');
+    const other = merchantOf(platform, OTHER_API_KEY);
     const answer = await other.call('POST', '/cardholder/apply', {
       cardholder_unique_no: 'shared-1',
       sumsub_share_token: 'pending-1',
@@ -171,7 +182,7 @@ describe("the issuer's verdict", () => {
       found.map((one) => one.sumsub_share_token).sort(),
       numbers.map((_, i) => `pending-token-${i}`),
     );
-    assert.ok(found.every(({ merchant_no }) => merchant_no === 'M202605220001'));
+    assert.ok(found.every(({ merchant_no }) => merchant_no === MERCHANT_NO));
     assert.equal((await issuer.call('GET', '/cardholder/pending?size=0')).msg, 'size invalid parameter');
     const [begin, unknown] = [
       await issuer.call('GET', '/cardholder/pending'),
@@ -295,24 +306,27 @@ describe('the list of cardholders', () => {
   };
 
   test('holds the merchant’s own, newest first, in the range of the Timezone', async () => {
-    assert.deepEqual(await list({}), ['U202605220002', 'U202605220001']);
-    assert.deepEqual(await list({ size: 1, page: 1 }), ['U202605220001']);
+    assert.deepEqual(await list({}), [SECOND_CARDHOLDER_NO, CARDHOLDER_NO]);
+    assert.deepEqual(await list({ size: 1, page: 1 }), [CARDHOLDER_NO]);
     assert.deepEqual(await list({ end_time: '2026-05-22 07:59:59' }), []);
     assert.deepEqual(await list({ end_time: '2026-05-22 00:00:01' }, { timezone: 'UTC' }), [
-      'U202605220002',
-      'U202605220001',
+      SECOND_CARDHOLDER_NO,
+      CARDHOLDER_NO,
     ]);
   });
 
   test('accepts each filter, both filters, and ignores empty ones', async () => {
-    assert.deepEqual(await list({ cardholder_no: 'U202605220001' }), ['U202605220001']);
-    assert.deepEqual(await list({ cardholder_unique_no: 'unique-U202605220002' }), ['U202605220002']);
-    assert.deepEqual(await list({ cardholder_no: 'U202605220001', cardholder_unique_no: 'unique-U202605220001' }), [
-      'U202605220001',
+    assert.deepEqual(await list({ cardholder_no: CARDHOLDER_NO }), [CARDHOLDER_NO]);
+    assert.deepEqual(await list({ cardholder_unique_no: 'unique-U202605220002' }), [SECOND_CARDHOLDER_NO]);
+    assert.deepEqual(await list({ cardholder_no: CARDHOLDER_NO, cardholder_unique_no: 'unique-U202605220001' }), [
+      CARDHOLDER_NO,
     ]);
-    assert.deepEqual(await list({ cardholder_no: 'U202605220001', cardholder_unique_no: 'unique-U202605220002' }), []);
-    assert.deepEqual(await list({ cardholder_no: '', cardholder_unique_no: '' }), ['U202605220002', 'U202605220001']);
-    assert.deepEqual(await list({ cardholder_no: 'U202605220003' }), [], "another merchant's");
+    assert.deepEqual(await list({ cardholder_no: CARDHOLDER_NO, cardholder_unique_no: 'unique-U202605220002' }), []);
+    assert.deepEqual(await list({ cardholder_no: '', cardholder_unique_no: '' }), [
+      SECOND_CARDHOLDER_NO,
+      CARDHOLDER_NO,
+    ]);
+    assert.deepEqual(await list({ cardholder_no: OTHER_MERCHANTS_CARDHOLDER_NO }), [], "another merchant's");
   });
 
   test('refuses what the other lists refuse', async () => {
@@ -324,11 +338,11 @@ describe('the list of cardholders', () => {
 });
 
 test("a cardholder's info lists the cards that were issued", async () => {
-  const { data } = await info('U202605220001');
+  const { data } = await info(CARDHOLDER_NO);
   const { card_list } = data as { card_list: { card_no: string; status: string }[] };
   assert.deepEqual(
     card_list.map(({ card_no }) => card_no),
-    ['C202605220004', 'C202605220003', 'C202605220002', 'C202605220001'],
+    [FROZEN_CARD.cardNo, CARD_TO_ACTIVATE.cardNo, VIRTUAL_CARD.cardNo, FIRST_CARD.cardNo],
   );
   assert.equal((await info('bad number')).msg, 'cardholder_no invalid parameter');
 });

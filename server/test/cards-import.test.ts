@@ -8,6 +8,7 @@ import { readConfig } from '../src/config.ts';
 import { openPlatform, type Platform } from '../src/platform.ts';
 import { sandboxPan } from '../src/sandbox/world.ts';
 import { remoteMerchant } from './support/calls.ts';
+import { CREDIT_API_KEY, ISSUER_NO, MERCHANT_NO, PHYSICAL_PACKAGE_NO, VIRTUAL_PACKAGE_NO } from './support/sandbox.ts';
 import { type Installation, install, type Outcome, type ServerProcess, until } from './support/server-process.ts';
 import { intactChain } from './support/stored-pin.ts';
 
@@ -26,7 +27,7 @@ after(async () => {
 });
 
 const line = (n: number, more = {}) => ({
-  merchant_no: 'M202605220001',
+  merchant_no: MERCHANT_NO,
   card_no: `C-old-${n}`,
   card_unique_no: `old-${n}`,
   cardholder_unique_no: `old-holder-${Math.floor(n / 2)}`,
@@ -41,8 +42,7 @@ function fileOf(lines: (object | string)[]): string {
   writeFileSync(path, lines.map((one) => `${typeof one === 'string' ? one : JSON.stringify(one)}\n`).join(''));
   return path;
 }
-const run = (path: string): Promise<Outcome> =>
-  installation.run(['cards', 'import', path, '--issuer', 'I202605220001']);
+const run = (path: string): Promise<Outcome> => installation.run(['cards', 'import', path, '--issuer', ISSUER_NO]);
 async function countOf(pattern: string): Promise<number> {
   const [[count] = [0]] = await platform.db.tuples<[number]>(
     'count',
@@ -108,7 +108,7 @@ test('a bad line is reported by number and fault, without its content, and all o
 
 test('a killed import continues when it is started again, and a finished file changes nothing', async () => {
   const path = fileOf(Array.from({ length: 1_500 }, (_, n) => line(10_000 + n)));
-  const killed = installation.start(['cards', 'import', path, '--issuer', 'I202605220001']);
+  const killed = installation.start(['cards', 'import', path, '--issuer', ISSUER_NO]);
   await until('some cards are in', async () => (await countOf('C-old-1____')) > 200);
   await killed.stop('SIGKILL');
   const before = await countOf('C-old-1____');
@@ -201,7 +201,7 @@ test('operators create BINs and packages, and nobody gets a disabled one', async
       'bin',
       'create',
       '--issuer',
-      'I202605220001',
+      ISSUER_NO,
       '--bin',
       '9888888',
       '--organization',
@@ -222,20 +222,20 @@ test('operators create BINs and packages, and nobody gets a disabled one', async
   writeFileSync(sheet, JSON.stringify(content));
   assert.equal(await succeeds(['package', 'create', sheet]), 'P-1\n');
   const packages = async () => {
-    const credit = remoteMerchant(server.url, 'credit_api_key');
+    const credit = remoteMerchant(server.url, CREDIT_API_KEY);
     return ((await credit.call('/card/package/list', {})).data as { list: { package_no: string }[] }).list.map(
       ({ package_no }) => package_no,
     );
   };
-  assert.deepEqual(await packages(), ['P-1', 'P202605220001', 'P202605220002']);
+  assert.deepEqual(await packages(), ['P-1', VIRTUAL_PACKAGE_NO, PHYSICAL_PACKAGE_NO]);
   await succeeds(['package', 'disable', 'P-1']);
-  assert.deepEqual(await packages(), ['P202605220001', 'P202605220002']);
+  assert.deepEqual(await packages(), [VIRTUAL_PACKAGE_NO, PHYSICAL_PACKAGE_NO]);
   await succeeds(['package', 'enable', 'P-1']);
   await succeeds(['bin', 'disable', binNo]);
-  assert.deepEqual(await packages(), ['P202605220001', 'P202605220002']);
+  assert.deepEqual(await packages(), [VIRTUAL_PACKAGE_NO, PHYSICAL_PACKAGE_NO]);
 
   const other = /^issuer +(\S+)$/m.exec(
-    await succeeds(['issuer', 'create', '--name', 'Other', '--merchant', 'M202605220001']),
+    await succeeds(['issuer', 'create', '--name', 'Other', '--merchant', MERCHANT_NO]),
   )?.[1] as string;
   for (const digits of ['988888888', '9888888', '988888'])
     await refuses(
@@ -248,7 +248,7 @@ test('operators create BINs and packages, and nobody gets a disabled one', async
     /there is no issuer I000/,
   );
   await refuses(
-    ['bin', 'create', '--issuer', 'I202605220001', '--bin', '98', '--organization', 'x'],
+    ['bin', 'create', '--issuer', ISSUER_NO, '--bin', '98', '--organization', 'x'],
     /a BIN has 6 to 11 digits/,
   );
   await refuses(['package', 'disable', 'P-0'], /there is no package P-0/);
@@ -277,7 +277,7 @@ test('a line as long as a whole file takes no more memory than a short one', asy
   await file.write(`\n${JSON.stringify(line(3100))}`, 700 * 1024 * 1024);
   await file.close();
   const small = { NODE_OPTIONS: '--max-old-space-size=128' };
-  const args = ['cards', 'import', path, '--issuer', 'I202605220001'];
+  const args = ['cards', 'import', path, '--issuer', ISSUER_NO];
   const { status, stdout } = await installation.run(args, { env: small });
   assert.equal(status, 1);
   assert.equal(stdout, 'line 1: it is longer than 64 kB\n1 cards added, 0 were there already, 1 lines refused\n');
@@ -307,7 +307,7 @@ test('a pipe and standard input can be read; a directory, a device and a file th
   await writeFile(pipe, `${JSON.stringify(line(3300))}\n`);
   assert.equal((await reading).stdout, '1 cards added, 0 were there already, 0 lines refused\n');
   const input = `${JSON.stringify(line(3301))}\n`;
-  const fromInput = await installation.run(['cards', 'import', '-', '--issuer', 'I202605220001'], { input });
+  const fromInput = await installation.run(['cards', 'import', '-', '--issuer', ISSUER_NO], { input });
   assert.equal(fromInput.stdout, '1 cards added, 0 were there already, 0 lines refused\n');
 
   for (const [path, told] of [

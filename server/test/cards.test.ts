@@ -1,12 +1,23 @@
 import assert from 'node:assert/strict';
 import { after, beforeEach, describe, test } from 'node:test';
 import { updateMerchant } from '../src/merchants/update-merchant.ts';
-import { seal } from './support/sandbox.ts';
+import {
+  CARD_TO_ACTIVATE,
+  CARDHOLDER_NO,
+  FIRST_CARD,
+  MERCHANT_NO,
+  OTHER_API_KEY,
+  OTHER_MERCHANTS_CARD,
+  OTHER_MERCHANTS_CARDHOLDER_NO,
+  SECOND_CARDHOLDER_NO,
+  seal,
+  VIRTUAL_CARD,
+} from './support/sandbox.ts';
 import { intactChain } from './support/stored-pin.ts';
 import { type Answer, type Merchant, merchantOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
 
 const HOUR_MS = 3_600_000;
-const card = { card_no: 'C202605220003', cardholder_no: 'U202605220001' };
+const card = { card_no: CARD_TO_ACTIVATE.cardNo, cardholder_no: CARDHOLDER_NO };
 
 let platform: TestPlatform;
 let merchant: Merchant;
@@ -38,12 +49,12 @@ describe('a card in detail', () => {
   const detail = (cardNo: string, headers = {}) => merchant.call('GET', `/card/${cardNo}/detail`, undefined, headers);
 
   test('has the fields of the API', async () => {
-    const { code, data } = await detail('C202605220001');
+    const { code, data } = await detail(FIRST_CARD.cardNo);
     assert.equal(code, 0);
     assert.deepEqual(data, {
-      card_no: 'C202605220001',
+      card_no: FIRST_CARD.cardNo,
       card_unique_no: 'unique-C202605220001',
-      cardholder_no: 'U202605220001',
+      cardholder_no: CARDHOLDER_NO,
       card_name: 'Sandbox card 1',
       package_name_en: '',
       package_name_cn: '',
@@ -57,11 +68,11 @@ describe('a card in detail', () => {
   });
 
   test('is hidden from another merchant: the answer is exactly that for a missing card', async () => {
-    const others = await detail('C202605220006');
+    const others = await detail(OTHER_MERCHANTS_CARD.cardNo);
     const nobodys = await detail('C000000000000');
     assert.equal(others.code, 4001);
     assert.equal(others.text, nobodys.text);
-    const seenFromThere = await merchantOf(platform, 'other_api_key').call('GET', '/card/C202605220001/detail');
+    const seenFromThere = await merchantOf(platform, OTHER_API_KEY).call('GET', '/card/C202605220001/detail');
     assert.equal(seenFromThere.text, nobodys.text);
   });
 
@@ -91,11 +102,15 @@ describe('activating a card', () => {
     ['a CVV of two digits', 4003, { cvv: seal('68') }],
     ['a CVV that was not enciphered', 4003, { cvv: '685' }],
     ['a CVV under another secret', 4003, { cvv: seal('685', 'x'.repeat(32)) }],
-    ['another cardholder', 4001, { cardholder_no: 'U202605220002' }],
-    ["another merchant's card", 4001, { card_no: 'C202605220006', cardholder_no: 'U202605220003' }],
+    ['another cardholder', 4001, { cardholder_no: SECOND_CARDHOLDER_NO }],
+    [
+      "another merchant's card",
+      4001,
+      { card_no: OTHER_MERCHANTS_CARD.cardNo, cardholder_no: OTHER_MERCHANTS_CARDHOLDER_NO },
+    ],
     ['no such card', 4001, { card_no: 'C000000000000' }],
-    ['a virtual card', 4017, { card_no: 'C202605220002' }],
-    ['an activated card', 4005, { card_no: 'C202605220001' }],
+    ['a virtual card', 4017, { card_no: VIRTUAL_CARD.cardNo }],
+    ['an activated card', 4005, { card_no: FIRST_CARD.cardNo }],
     ['no CVV', 1004, { cvv: undefined }],
     ['five last digits', 1004, { card_last_no: '00300' }],
   ];
@@ -189,40 +204,40 @@ describe('changing the status of a card', () => {
     test(`from ${from} leads where it may and nowhere else`, async () => {
       for (const to of ['Frozen', 'Activated', 'Delete']) {
         await platform.db.script(`update cards set status = '${from}' where card_no = 'C202605220001'`);
-        const before = await actionsOf('C202605220001');
-        const { code, data } = await update('C202605220001', to);
+        const before = await actionsOf(FIRST_CARD.cardNo);
+        const { code, data } = await update(FIRST_CARD.cardNo, to);
         const may = allowed.includes(`${from} ${to}`);
         assert.deepEqual([code, data], may ? [0, { result: true }] : [4005, undefined], `${from} to ${to}`);
-        assert.equal(await statusOf('C202605220001'), may ? to : from);
-        assert.equal((await actionsOf('C202605220001')).length, before.length + (may ? 1 : 0));
+        assert.equal(await statusOf(FIRST_CARD.cardNo), may ? to : from);
+        assert.equal((await actionsOf(FIRST_CARD.cardNo)).length, before.length + (may ? 1 : 0));
       }
     });
   }
 
   test('accepts three statuses and no other', async () => {
     for (const status of ['Pending', 'Fail', 'frozen', ''])
-      assert.equal((await update('C202605220001', status)).msg, 'status invalid parameter');
+      assert.equal((await update(FIRST_CARD.cardNo, status)).msg, 'status invalid parameter');
   });
 
   test("does not touch another merchant's card", async () => {
-    const others = await update('C202605220006', 'Delete');
+    const others = await update(OTHER_MERCHANTS_CARD.cardNo, 'Delete');
     assert.equal(others.code, 4001);
     assert.equal(others.text, (await update('C000000000000', 'Delete')).text);
-    assert.equal(await statusOf('C202605220006'), 'Activated');
-    assert.deepEqual(await actionsOf('C202605220006'), ['card_created']);
+    assert.equal(await statusOf(OTHER_MERCHANTS_CARD.cardNo), 'Activated');
+    assert.deepEqual(await actionsOf(OTHER_MERCHANTS_CARD.cardNo), ['card_created']);
   });
 
   test('is reported to a merchant that gets the event, and to no other', async () => {
-    await update('C202605220001', 'Frozen');
+    await update(FIRST_CARD.cardNo, 'Frozen');
     assert.deepEqual(await events(), []);
-    await updateMerchant({ db: platform.db, now: Date.now }, 'M202605220001', {
+    await updateMerchant({ db: platform.db, now: Date.now }, MERCHANT_NO, {
       callbackUrl: 'http://127.0.0.1:9/',
       callbackActions: ['Card_update'],
     });
     const fresh = await startPlatform({}, { databaseUrl: platform.databaseUrl, clock: platform.clock });
     const again = merchantOf(fresh);
-    await again.call('POST', '/card/status/update', { card_no: 'C202605220001', status: 'Activated' });
-    await again.call('POST', '/card/status/update', { card_no: 'C202605220001', status: 'Activated' }); // 4005
+    await again.call('POST', '/card/status/update', { card_no: FIRST_CARD.cardNo, status: 'Activated' });
+    await again.call('POST', '/card/status/update', { card_no: FIRST_CARD.cardNo, status: 'Activated' }); // 4005
     await again.call('POST', '/card/active', { ...card, cvv: seal('685'), card_last_no: '0030' });
     await fresh.close();
     const change = (card_no: string, before_status: string) => ({
@@ -234,7 +249,7 @@ describe('changing the status of a card', () => {
     assert.deepEqual(
       (await events()).map(([action, data]) => [action, JSON.parse(data)]),
       [
-        ['Card_update', { ...change('C202605220001', 'Frozen'), time: platform.clock.now }],
+        ['Card_update', { ...change(FIRST_CARD.cardNo, 'Frozen'), time: platform.clock.now }],
         ['Card_update', { ...change(card.card_no, 'ToActivate'), time: platform.clock.now }],
       ],
     );

@@ -5,7 +5,21 @@ import { simulateTurn } from '../src/sandbox/simulated-issuer.ts';
 import { sandboxPan } from '../src/sandbox/world.ts';
 import { type Contract, contractOf, documentFaults, type JudgedAnswer } from './support/contract.ts';
 import { type IssuerHost, issuerOf } from './support/issuer.ts';
-import { seal } from './support/sandbox.ts';
+import {
+  BIN_NO,
+  CARD_TO_ACTIVATE,
+  CARDHOLDER_NO,
+  CREDIT_API_KEY,
+  CREDIT_MERCHANTS_CARDHOLDER_NO,
+  FIRST_CARD,
+  FROZEN_CARD,
+  MERCHANT_NO,
+  OTHER_API_KEY,
+  SECOND_CARDHOLDER_NO,
+  seal,
+  VIRTUAL_CARD,
+  VIRTUAL_PACKAGE_NO,
+} from './support/sandbox.ts';
 import {
   type Answer,
   type Headers,
@@ -55,7 +69,7 @@ const refused = new Set<string>();
 before(async () => {
   platform = await startPlatform();
   merchant = merchantOf(platform);
-  credit = merchantOf(platform, 'credit_api_key');
+  credit = merchantOf(platform, CREDIT_API_KEY);
   issuer = issuerOf(platform);
   issuerDocument = (await platform.app.inject('/issuer/openapi.json')).json();
   contract = contractOf(merchantDocument(platform.app));
@@ -127,17 +141,27 @@ const CARDHOLDER = {
   sumsub_share_token: 'approve-your_sumsub_share_token',
 };
 const APPLICATION = {
-  card_bin_no: 'B202605220001',
-  cardholder_no: 'U202605220001',
+  card_bin_no: BIN_NO,
+  cardholder_no: CARDHOLDER_NO,
   package_no: '',
   card_type: 'Virtual',
   card_unique_no: 'MERCHANT_CARD_001',
   address_info: ADDRESS,
 };
-const BY_PACKAGE = { ...APPLICATION, card_bin_no: '', package_no: 'P202605220001', cardholder_no: 'U202605220004' };
-const ACTIVATION = { cardholder_no: 'U202605220001', card_no: 'C202605220003', cvv: seal('685'), card_last_no: '0030' };
-const PIN = { card_no: 'C202605220001', cardholder_no: 'U202605220001', pin: seal('142536') };
-const FREEZE = { card_no: 'C202605220001', status: 'Frozen' };
+const BY_PACKAGE = {
+  ...APPLICATION,
+  card_bin_no: '',
+  package_no: VIRTUAL_PACKAGE_NO,
+  cardholder_no: CREDIT_MERCHANTS_CARDHOLDER_NO,
+};
+const ACTIVATION = {
+  cardholder_no: CARDHOLDER_NO,
+  card_no: CARD_TO_ACTIVATE.cardNo,
+  cvv: seal('685'),
+  card_last_no: '0030',
+};
+const PIN = { card_no: FIRST_CARD.cardNo, cardholder_no: CARDHOLDER_NO, pin: seal('142536') };
+const FREEZE = { card_no: FIRST_CARD.cardNo, status: 'Frozen' };
 
 describe('the OpenAPI documents', () => {
   test('are OpenAPI 3.1', async () => {
@@ -296,10 +320,10 @@ describe('a refusal is as the document says', () => {
       2003,
       'POST',
       '/cardholder/apply',
-      { ...CARDHOLDER, cardholder_no: 'U202605220001', cardholder_unique_no: 'unique-U202605220001' },
+      { ...CARDHOLDER, cardholder_no: CARDHOLDER_NO, cardholder_unique_no: 'unique-U202605220001' },
     ],
     [2006, 'POST', '/cardholder/apply', { ...CARDHOLDER, sumsub_share_token: 'your_sumsub_share_token' }],
-    [2011, 'POST', '/cardholder/apply', { ...CARDHOLDER, cardholder_no: 'U202605220001' }],
+    [2011, 'POST', '/cardholder/apply', { ...CARDHOLDER, cardholder_no: CARDHOLDER_NO }],
     [1004, 'POST', '/cardholder/apply', { cardholder_no: '' }],
     [1019, 'POST', '/cardholder/list', { ...list, end_time: '2026-04-01' }],
     [2002, 'GET', '/cardholder/U000/info'],
@@ -307,7 +331,7 @@ describe('a refusal is as the document says', () => {
     [1004, 'POST', '/card/support/bins', { size: 101 }],
     [1012, 'POST', '/card/package/list', { type: 'Virtual', package_no: '', ...PAGE }],
     [1004, 'POST', '/card/apply', { ...APPLICATION, card_bin_no: '' }],
-    [1012, 'POST', '/card/apply', { ...APPLICATION, package_no: 'P202605220001' }],
+    [1012, 'POST', '/card/apply', { ...APPLICATION, package_no: VIRTUAL_PACKAGE_NO }],
     [2002, 'POST', '/card/apply', { ...APPLICATION, card_unique_no: 'new', cardholder_no: 'U000' }],
     [2008, 'POST', '/card/apply', { ...APPLICATION, address_info: { ...ADDRESS, city: '深圳' } }],
     [2010, 'POST', '/card/apply', { ...APPLICATION, address_info: { ...ADDRESS, postal_code: '5180' } }],
@@ -319,15 +343,15 @@ describe('a refusal is as the document says', () => {
     [4001, 'GET', '/card/C000/detail'],
     [4001, 'GET', '/card/C202605220006/private/info'],
     [4001, 'GET', '/merchant/client/C000/token'],
-    [4005, 'POST', '/card/active', { ...ACTIVATION, card_no: 'C202605220001', card_last_no: '1234' }], // the published sample's own values
-    [4017, 'POST', '/card/active', { ...ACTIVATION, card_no: 'C202605220002' }],
+    [4005, 'POST', '/card/active', { ...ACTIVATION, card_no: FIRST_CARD.cardNo, card_last_no: '1234' }], // the published sample's own values
+    [4017, 'POST', '/card/active', { ...ACTIVATION, card_no: VIRTUAL_CARD.cardNo }],
     [4001, 'POST', '/card/status/update', { ...FREEZE, card_no: 'C000' }],
     [4005, 'POST', '/card/status/update', { ...FREEZE, status: 'Activated' }],
     [1004, 'POST', '/card/status/update', { ...FREEZE, status: 'Pending' }],
-    [4001, 'POST', '/card/pin/set', { ...PIN, cardholder_no: 'U202605220002' }],
-    [4005, 'POST', '/card/pin/set', { ...PIN, card_no: 'C202605220004' }],
+    [4001, 'POST', '/card/pin/set', { ...PIN, cardholder_no: SECOND_CARDHOLDER_NO }],
+    [4005, 'POST', '/card/pin/set', { ...PIN, card_no: FROZEN_CARD.cardNo }],
     [4016, 'POST', '/card/pin/set', { ...PIN, pin: 'Base64EncodedEncryptedPin...' }], // the published sample's own value
-    [4017, 'POST', '/card/pin/set', { ...PIN, card_no: 'C202605220002' }],
+    [4017, 'POST', '/card/pin/set', { ...PIN, card_no: VIRTUAL_CARD.cardNo }],
   ];
   for (const [code, method, path, body, headers] of refusals)
     test(`${code} of ${method} ${path}, in English and in Chinese`, async () => {
@@ -337,14 +361,14 @@ describe('a refusal is as the document says', () => {
 
   test('in the other mode', async () => {
     await ask(credit, 1012, 'POST', '/card/support/bins', { card_bin_no: '', ...PAGE });
-    await ask(merchantOf(platform, 'other_api_key'), 1013, 'GET', '/card/C202605220006/private/info');
-    await ask(merchantOf(platform, 'other_api_key'), 1013, 'GET', '/merchant/client/C202605220006/token');
+    await ask(merchantOf(platform, OTHER_API_KEY), 1013, 'GET', '/card/C202605220006/private/info');
+    await ask(merchantOf(platform, OTHER_API_KEY), 1013, 'GET', '/merchant/client/C202605220006/token');
   });
 
   test('by the gate, of every call', async () => {
     for (const operation of contract.operations.filter((one) => one.includes(`${PREFIX}/`))) {
       const [method, template = ''] = operation.split(' ') as [Method, string];
-      const path = template.slice(PREFIX.length).replaceAll(/\{\w+\}/g, 'C202605220001');
+      const path = template.slice(PREFIX.length).replaceAll(/\{\w+\}/g, FIRST_CARD.cardNo);
       const faulty: [number, Headers][] = [
         [1002, { 'api-key': undefined }],
         [1008, { 'api-key': 'nobody' }],
@@ -361,9 +385,9 @@ describe('a refusal is as the document says', () => {
 describe('the issuer is answered as its document says', () => {
   const PENDING = 'card_no merchant_no card_unique_no cardholder_no card_type card_bin_no time';
   const imported = {
-    merchant_no: 'M202605220001',
+    merchant_no: MERCHANT_NO,
     card_unique_no: 'brought-1',
-    cardholder_no: 'U202605220001',
+    cardholder_no: CARDHOLDER_NO,
     card_type: 'Physical',
     status: 'Activated',
     pan: sandboxPan(8_001),

@@ -16,7 +16,17 @@ import { setEnvelopes } from '../src/merchants/set-envelopes.ts';
 import { boundKey } from '../src/pins/pin-envelope.ts';
 import { validPin } from './support/calls.ts';
 import { sealBound, sealJwe } from './support/envelopes.ts';
-import { pinBody, SANDBOX_SECRET, seal } from './support/sandbox.ts';
+import {
+  API_KEY,
+  CARDHOLDER_NO,
+  FIRST_CARD,
+  pinBody,
+  SANDBOX_SECRET,
+  SECOND_CARDHOLDER_NO,
+  SECOND_CARDHOLDERS_CARD,
+  seal,
+  VIRTUAL_CARD,
+} from './support/sandbox.ts';
 import { intactChain, storedPin } from './support/stored-pin.ts';
 import { type Headers, type Merchant, merchantOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
 
@@ -36,7 +46,7 @@ const stamp = () => String(platform.clock.now);
 const seconds = () => Math.floor(platform.clock.now / 1000);
 const claims = (pin: string, more = {}) => ({
   pin,
-  card_no: 'C202605220001',
+  card_no: FIRST_CARD.cardNo,
   iat: seconds(),
   jti: randomUUID(),
   ...more,
@@ -44,10 +54,10 @@ const claims = (pin: string, more = {}) => ({
 /** The tag has 16 bytes, so four bits of its last letter count for nothing. */
 const withStrayBits = (compact: string) =>
   compact.slice(0, -1) + String.fromCharCode((compact.at(-1) as string).charCodeAt(0) + 1);
-const isSet = async (pin: string) => (await storedPin(platform, 'C202605220001'))?.is(pin) ?? false;
+const isSet = async (pin: string) => (await storedPin(platform, FIRST_CARD.cardNo))?.is(pin) ?? false;
 
 async function demand(envelope: PinEnvelope, minimum: PinEnvelope): Promise<void> {
-  await setEnvelopes({ db: platform.db, now: Date.now }, 'sandbox_api_key', { envelope, minimum });
+  await setEnvelopes({ db: platform.db, now: Date.now }, API_KEY, { envelope, minimum });
   await new Promise((resolve) => setTimeout(resolve, 300)); // every process asks five times a second
 }
 
@@ -59,13 +69,16 @@ describe('bound:', () => {
     assert.equal(sealed.length, 24);
     assert.equal((await set(sealed, bound)).code, 0);
     assert.ok(await isSet('902847'));
-    assert.equal((await intactChain(platform.db, 'C202605220001')).at(-1)?.details.envelope, 'bound');
+    assert.equal((await intactChain(platform.db, FIRST_CARD.cardNo)).at(-1)?.details.envelope, 'bound');
   });
 
   test('a captured value is worth nothing on another card, for another cardholder, with another Timestamp, or as ecb', async () => {
     const sealed = sealBound('142536', stamp());
-    assert.equal((await set(sealBound('142536', stamp(), { cardNo: 'C202605220005' }), bound)).code, 4016);
-    assert.equal((await set(sealBound('142536', stamp(), { cardholderNo: 'U202605220002' }), bound)).code, 4016);
+    assert.equal(
+      (await set(sealBound('142536', stamp(), { cardNo: SECOND_CARDHOLDERS_CARD.cardNo }), bound)).code,
+      4016,
+    );
+    assert.equal((await set(sealBound('142536', stamp(), { cardholderNo: SECOND_CARDHOLDER_NO }), bound)).code, 4016);
     platform.clock.now += 1;
     assert.equal((await set(sealed, bound)).code, 4016);
     assert.equal((await set(sealed, { timestamp: String(platform.clock.now - 1) })).code, 4016);
@@ -98,7 +111,7 @@ describe('jwe:', () => {
       const other = merchantOf(second);
       const one = claims('385016');
       const sealed = await Promise.all(Array.from({ length: 100 }, () => sealJwe(jwk, one)));
-      const start = (await storedPin(platform, 'C202605220001'))?.version as number;
+      const start = (await storedPin(platform, FIRST_CARD.cardNo))?.version as number;
       const answers = await Promise.all(
         sealed.map((pin, i) =>
           (i % 2 === 0 ? merchant : other).call('POST', '/card/pin/set', pinBody('142536', { pin }), jwe),
@@ -106,8 +119,8 @@ describe('jwe:', () => {
       );
       assert.equal(answers.filter(({ code }) => code === 0).length, 1);
       assert.equal(answers.filter(({ code }) => code === 4016).length, 99);
-      assert.equal((await storedPin(platform, 'C202605220001'))?.version, start + 1);
-      await intactChain(platform.db, 'C202605220001');
+      assert.equal((await storedPin(platform, FIRST_CARD.cardNo))?.version, start + 1);
+      await intactChain(platform.db, FIRST_CARD.cardNo);
     } finally {
       await second.close();
     }
@@ -116,7 +129,7 @@ describe('jwe:', () => {
   test('a set that is refused leaves its jti unused', async () => {
     const sealed = await sealJwe(jwk, claims('385016'));
     const status = (to: string) =>
-      merchant.call('POST', '/card/status/update', { card_no: 'C202605220001', status: to });
+      merchant.call('POST', '/card/status/update', { card_no: FIRST_CARD.cardNo, status: to });
     await status('Frozen');
     assert.equal((await set(sealed, jwe)).code, 4005);
     await status('Activated');
@@ -124,7 +137,7 @@ describe('jwe:', () => {
   });
 
   const faults: [what: string, seal: () => Promise<string>][] = [
-    ['for another card', () => sealJwe(jwk, claims('142536', { card_no: 'C202605220005' }))],
+    ['for another card', () => sealJwe(jwk, claims('142536', { card_no: SECOND_CARDHOLDERS_CARD.cardNo }))],
     ['for no card', () => sealJwe(jwk, claims('142536', { card_no: undefined }))],
     ['ten minutes and a second old', () => sealJwe(jwk, claims('142536', { iat: seconds() - 601 }))],
     ['more than a minute ahead', () => sealJwe(jwk, claims('142536', { iat: seconds() + 62 }))],
@@ -212,7 +225,7 @@ describe('of ecb and bound,', () => {
         const key =
           envelope === 'ecb'
             ? secret
-            : boundKey(secret, { cardNo: 'C202605220001', cardholderNo: 'U202605220001', timestamp });
+            : boundKey(secret, { cardNo: FIRST_CARD.cardNo, cardholderNo: CARDHOLDER_NO, timestamp });
         const cipher = createCipheriv('aes-256-ecb', key, null).setAutoPadding(padded);
         const pin = Buffer.concat([cipher.update(text, 'latin1'), cipher.final()]).toString('base64');
         const seen: string[] = [];
@@ -260,14 +273,14 @@ describe('which envelope it is', () => {
 
   test('is never weaker than the credential demands: a weaker one answers 1004 on the pin, before the card is looked up', async () => {
     await demand('jwe', 'bound');
-    const weak = await set(seal('142536'), { 'pin-envelope': 'ecb' }, { card_no: 'C202605220002' });
+    const weak = await set(seal('142536'), { 'pin-envelope': 'ecb' }, { card_no: VIRTUAL_CARD.cardNo });
     assert.deepEqual([weak.code, weak.msg], [1004, 'pin invalid parameter']);
     assert.equal((await set(sealBound('142536', stamp()), { 'pin-envelope': 'bound' })).code, 0);
     assert.equal((await set(await sealJwe(jwk, claims(validPin(17))))).code, 0);
   });
 
   test('a setting below the minimum is refused, and changes nothing', async () => {
-    const change = setEnvelopes({ db: platform.db, now: Date.now }, 'sandbox_api_key', { minimum: 'jwe' });
+    const change = setEnvelopes({ db: platform.db, now: Date.now }, API_KEY, { minimum: 'jwe' });
     await assert.rejects(change, /weaker than the minimum/);
     assert.equal((await set(seal('142536'))).code, 0);
   });

@@ -21,7 +21,7 @@ import { resetSandbox } from '../src/sandbox/seed.ts';
 import { Secret } from '../src/secret.ts';
 import { buildServices } from '../src/services.ts';
 import { issuerOf } from './support/issuer.ts';
-import { pinBody } from './support/sandbox.ts';
+import { FIRST_CARD, pinBody, ZONE_KEY } from './support/sandbox.ts';
 import { ageKeys, install, until } from './support/server-process.ts';
 import { noHsm, noRemoteHsm, PIN, type RemoteHsm, remoteHsm, type SoftHsm, softHsm } from './support/soft-hsm.ts';
 import { cloneDatabase, merchantOf, TEST_TIME_MS } from './support/test-platform.ts';
@@ -346,10 +346,10 @@ describe('the platform on an HSM', { skip: noRemoteHsm }, () => {
         method: 'POST',
         headers: { Authorization: 'Bearer sandbox_issuer_key', 'Content-Type': 'application/json' },
         body: JSON.stringify({
-          card_no: 'C202605220001',
+          card_no: FIRST_CARD.cardNo,
           pin_block: pinBlock(pin),
           format: 4,
-          zone_key: 'sandbox_zpk',
+          zone_key: ZONE_KEY,
         }),
       });
       return ((await response.json()) as { data: { result: string } }).data.result;

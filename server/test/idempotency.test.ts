@@ -4,7 +4,16 @@ import type { AddressInfo } from 'node:net';
 import { after, beforeEach, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { deleteExpiredKeys } from '../src/api/merchant/idempotency-store.ts';
-import { pinBody, seal } from './support/sandbox.ts';
+import {
+  BIN_NO,
+  CARD_TO_ACTIVATE,
+  CARDHOLDER_NO,
+  FIRST_CARD,
+  OTHER_API_KEY,
+  OTHER_MERCHANTS_CARD,
+  pinBody,
+  seal,
+} from './support/sandbox.ts';
 import { intactChain } from './support/stored-pin.ts';
 import {
   type Answer,
@@ -17,7 +26,7 @@ import {
 
 const DAY_MS = 86_400_000;
 const LOCKED_MS = 30_000;
-const CARD = 'C202605220001';
+const CARD = FIRST_CARD.cardNo;
 const UPDATE = '/card/status/update';
 const FROZEN = { card_no: CARD, status: 'Frozen' };
 const SUCCESS = '{"code":0,"msg":"Success","data":{"result":true}}';
@@ -140,8 +149,8 @@ describe('a request with an Idempotency-Key', () => {
     const other = await post(
       'k',
       UPDATE,
-      { card_no: 'C202605220006', status: 'Frozen' },
-      merchantOf(platform, 'other_api_key'),
+      { card_no: OTHER_MERCHANTS_CARD.cardNo, status: 'Frozen' },
+      merchantOf(platform, OTHER_API_KEY),
     );
     assert.deepEqual([other.code, isRepeat(other)], [0, false]);
     assert.deepEqual(await keptKeys(), ['k', 'k']);
@@ -224,14 +233,14 @@ describe('an Idempotency-Key', () => {
       '/card/package/list': {},
       '/card/list': time,
       '/card/apply': {
-        cardholder_no: 'U202605220001',
+        cardholder_no: CARDHOLDER_NO,
         card_unique_no: 'u2',
         card_type: 'Virtual',
-        card_bin_no: 'B202605220001',
+        card_bin_no: BIN_NO,
       },
       '/card/active': {
-        cardholder_no: 'U202605220001',
-        card_no: 'C202605220003',
+        cardholder_no: CARDHOLDER_NO,
+        card_no: CARD_TO_ACTIVATE.cardNo,
         cvv: seal('685'),
         card_last_no: '0030',
       },
@@ -375,7 +384,7 @@ describe('the same request may be tried again', () => {
   });
 
   test('after 1009, which is not kept', async () => {
-    const activation = { card_no: 'C202605220003', cardholder_no: 'U202605220001', card_last_no: '0030' };
+    const activation = { card_no: CARD_TO_ACTIVATE.cardNo, cardholder_no: CARDHOLDER_NO, card_last_no: '0030' };
     for (let i = 0; i < 5; i++) await post(`wrong-${i}`, '/card/active', { ...activation, cvv: seal('000') });
     const right = { ...activation, cvv: seal('685') };
     assert.equal((await post('k', '/card/active', right)).code, 1009);

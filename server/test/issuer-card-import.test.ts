@@ -7,7 +7,7 @@ import type { Queryable } from '../src/db/queryable.ts';
 import { simulateTurn } from '../src/sandbox/simulated-issuer.ts';
 import { sandboxPan } from '../src/sandbox/world.ts';
 import { type CardCalls, startCardCalls } from './support/card-calls.ts';
-import { seal } from './support/sandbox.ts';
+import { CARDHOLDER_NO, FIRST_CARD, MERCHANT_NO, seal } from './support/sandbox.ts';
 
 let platform: CardCalls['platform'];
 let merchant: CardCalls['merchant'];
@@ -21,7 +21,7 @@ after(() => platform.close());
 
 describe('importing a card that exists elsewhere', () => {
   const card = (more = {}) => ({
-    merchant_no: 'M202605220001',
+    merchant_no: MERCHANT_NO,
     card_no: 'C-old-1',
     card_unique_no: 'old-1',
     cardholder_unique_no: 'old-holder-1',
@@ -74,7 +74,7 @@ describe('importing a card that exists elsewhere', () => {
   });
 
   test('eight times at once, with a number or without, adds one card, and all get the same answer', async () => {
-    const existing = { cardholder_unique_no: undefined, cardholder_no: 'U202605220001' };
+    const existing = { cardholder_unique_no: undefined, cardholder_no: CARDHOLDER_NO };
     for (const [i, number] of [undefined, 'C-old-at-once'].entries()) {
       const one = { ...existing, card_no: number, card_unique_no: `old-at-once-${i}`, pan: sandboxPan(7_010 + i) };
       const answers = await Promise.all(Array.from({ length: 8 }, () => bring(one)));
@@ -92,7 +92,7 @@ describe('importing a card that exists elsewhere', () => {
           card_no: undefined,
           card_unique_no: 'old-one-number',
           cardholder_unique_no: undefined,
-          cardholder_no: 'U202605220001',
+          cardholder_no: CARDHOLDER_NO,
           pan: sandboxPan(7_020 + i),
         }),
       ),
@@ -106,7 +106,7 @@ describe('importing a card that exists elsewhere', () => {
   });
 
   test('keeps a frozen card frozen by the issuer, or by the merchant if the call says so', async () => {
-    const frozen = { status: 'Frozen', cardholder_unique_no: undefined, cardholder_no: 'U202605220001' };
+    const frozen = { status: 'Frozen', cardholder_unique_no: undefined, cardholder_no: CARDHOLDER_NO };
     const unfreeze = async (card_no: string) =>
       (await merchant.call('POST', '/card/status/update', { card_no, status: 'Activated' })).code;
     assert.equal(
@@ -145,7 +145,7 @@ describe('importing a card that exists elsewhere', () => {
     const code = async (more: object) =>
       (await bring({ card_no: 'C-old-2', card_unique_no: 'old-2', pan: sandboxPan(7_003), ...more })).code;
     assert.equal(await code({ pan: sandboxPan(7_002) }), 5005);
-    assert.equal(await code({ card_no: 'C202605220001' }), 4002);
+    assert.equal(await code({ card_no: FIRST_CARD.cardNo }), 4002);
     assert.equal(await code({ card_unique_no: 'old-1' }), 4002);
     assert.equal(await code({ pan: '4111111111111111' }), 1004);
     assert.equal(await code({ expiry: '2900' }), 1004);
@@ -153,7 +153,7 @@ describe('importing a card that exists elsewhere', () => {
     assert.equal(await code({ merchant_no: 'M000' }), 1004);
     assert.equal(await code({ cardholder_unique_no: undefined }), 1004);
     assert.equal(await code({ cardholder_unique_no: undefined, cardholder_no: 'U000' }), 2002);
-    assert.equal(await code({ cardholder_no: 'U202605220001' }), 2011);
-    assert.equal(await code({ cardholder_unique_no: undefined, cardholder_no: 'U202605220001' }), 0);
+    assert.equal(await code({ cardholder_no: CARDHOLDER_NO }), 2011);
+    assert.equal(await code({ cardholder_unique_no: undefined, cardholder_no: CARDHOLDER_NO }), 0);
   });
 });

@@ -11,7 +11,19 @@ import { updateMerchant } from '../src/merchants/update-merchant.ts';
 import { ISSUER } from '../src/sandbox/world.ts';
 import { validPin } from './support/calls.ts';
 import { type IssuerHost, issuerOf, panOf, pinBlock } from './support/issuer.ts';
-import { pinBody } from './support/sandbox.ts';
+import {
+  API_KEY,
+  CARDHOLDER_NO,
+  FIRST_CARD,
+  FROZEN_CARD,
+  MERCHANT_NO,
+  OTHER_MERCHANT_NO,
+  OTHER_MERCHANTS_CARD,
+  PROTECTION_KEY,
+  pinBody,
+  SECOND_CARDHOLDERS_CARD,
+  ZONE_KEY,
+} from './support/sandbox.ts';
 import { until } from './support/server-process.ts';
 import { intactChain } from './support/stored-pin.ts';
 import { type Merchant, merchantOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
@@ -27,13 +39,13 @@ before(async () => {
 });
 after(() => platform.close());
 
-const CARD = 'C202605220001';
+const CARD = FIRST_CARD.cardNo;
 const KBPK = Buffer.from(ISSUER.keys[1].bytes, 'hex');
 const setPin = async (pin: string) =>
   assert.equal((await merchant.call('POST', '/card/pin/set', pinBody(pin))).code, 0);
 const status = async (cardNo = CARD) => (await issuer.call('GET', `/pin/${cardNo}`)).data as Record<string, unknown>;
 const verifyBlock = (pin_block: string, more = {}) =>
-  issuer.call('POST', '/pin/verify', { card_no: CARD, pin_block, format: 4, zone_key: 'sandbox_zpk', ...more });
+  issuer.call('POST', '/pin/verify', { card_no: CARD, pin_block, format: 4, zone_key: ZONE_KEY, ...more });
 const forgetMalformed = () =>
   platform.db.script('update cards set malformed_since = null, malformed_blocks = 0; delete from pin_block_counts');
 
@@ -91,7 +103,7 @@ describe('a PIN that was set', () => {
   });
 
   test('is found by the PAN as by the card number', async () => {
-    const body = { pin_block: pinBlock('142536'), format: 4, zone_key: 'sandbox_zpk' };
+    const body = { pin_block: pinBlock('142536'), format: 4, zone_key: ZONE_KEY };
     assert.deepEqual((await issuer.call('POST', '/pin/verify', { ...body, pan: panOf(CARD) })).data, {
       result: 'match',
     });
@@ -185,7 +197,7 @@ describe('a malformed block', () => {
     ['too short', () => good().slice(0, 30)],
     ['too long', () => `${good()}00`],
     ['of one byte', () => '00'],
-    ['over another PAN', () => pinBlock('142536', 'C202605220005')],
+    ['over another PAN', () => pinBlock('142536', SECOND_CARDHOLDERS_CARD.cardNo)],
     [
       'under another key',
       () => pinBlock('142536', CARD, { algorithm: 'AES-256', key: createSecretKey(Buffer.alloc(32, 7)) }),
@@ -236,10 +248,10 @@ describe('a malformed block', () => {
 
 describe('verifying is refused', () => {
   test("on a card that is not activated (4005), and on another issuer's card as on a missing one (4001)", async () => {
-    assert.equal((await issuer.verify('142536', 'C202605220004')).code, 4005);
+    assert.equal((await issuer.verify('142536', FROZEN_CARD.cardNo)).code, 4005);
     const { secret } = await createIssuer(
       { db: platform.db, now: Date.now },
-      { name: 'Elsewhere', merchants: ['M202605220002'], ipAllowlist: ['127.0.0.1'] },
+      { name: 'Elsewhere', merchants: [OTHER_MERCHANT_NO], ipAllowlist: ['127.0.0.1'] },
     );
     const other = issuerOf(platform, secret.expose());
     const foreign = await other.call('POST', '/pin/unblock', { card_no: CARD });
@@ -253,7 +265,7 @@ describe('verifying is refused', () => {
     await platform.db.script(`update cards set card_bin_no = null where card_no = 'C202605220006'`);
     assert.equal((await other.call('GET', '/pin/C202605220006')).code, 0);
     assert.equal((await other.call('GET', `/pin/${CARD}`)).code, 4001);
-    const ownCard = { card_no: 'C202605220006', pin_block: '00'.repeat(16), format: 4, zone_key: 'sandbox_zpk' };
+    const ownCard = { card_no: OTHER_MERCHANTS_CARD.cardNo, pin_block: '00'.repeat(16), format: 4, zone_key: ZONE_KEY };
     assert.equal(
       (await other.call('POST', '/pin/verify', ownCard)).code,
       5002,
@@ -262,9 +274,9 @@ describe('verifying is refused', () => {
   });
 
   test('without a PIN, with a result that says so, and unblocking answers 4018', async () => {
-    assert.deepEqual((await issuer.verify('142536', 'C202605220005')).data, { result: 'not_set' });
-    assert.deepEqual(await status('C202605220005'), { status: 'NOT_SET' });
-    assert.equal((await issuer.call('POST', '/pin/unblock', { card_no: 'C202605220005' })).code, 4018);
+    assert.deepEqual((await issuer.verify('142536', SECOND_CARDHOLDERS_CARD.cardNo)).data, { result: 'not_set' });
+    assert.deepEqual(await status(SECOND_CARDHOLDERS_CARD.cardNo), { status: 'NOT_SET' });
+    assert.equal((await issuer.call('POST', '/pin/unblock', { card_no: SECOND_CARDHOLDERS_CARD.cardNo })).code, 4018);
   });
 
   test('in a format that does not fit the zone key: 1004', async () => {
@@ -278,7 +290,7 @@ describe('the gate of the issuer', () => {
   test('answers 5001 to a caller without a secret, with a wrong one, or with a disabled one', async () => {
     const { issuerNo, secret } = await createIssuer(
       { db: platform.db, now: Date.now },
-      { name: 'Short-lived', merchants: ['M202605220001'], ipAllowlist: ['127.0.0.0/8'] },
+      { name: 'Short-lived', merchants: [MERCHANT_NO], ipAllowlist: ['127.0.0.0/8'] },
     );
     const ended = issuerOf(platform, secret.expose());
     assert.equal((await ended.call('GET', '/zone-keys')).code, 0);
@@ -289,7 +301,7 @@ describe('the gate of the issuer', () => {
       await issuer.call('GET', `/pin/${CARD}`, undefined, { authorization: undefined }),
       await issuer.call('GET', `/pin/${CARD}`, undefined, { authorization: 'Bearer nobody' }),
       await issuer.call('GET', `/pin/${CARD}`, undefined, { authorization: `Basic ${ISSUER.secret}` }),
-      await issuer.call('GET', `/pin/${CARD}`, undefined, { authorization: undefined, 'api-key': 'sandbox_api_key' }),
+      await issuer.call('GET', `/pin/${CARD}`, undefined, { authorization: undefined, 'api-key': API_KEY }),
     ];
     for (const { code, text } of answers) assert.deepEqual([code, text], [5001, answers[0]?.text]);
   });
@@ -314,7 +326,7 @@ describe('the gate of the issuer', () => {
       { db: platform.db, now: Date.now },
       {
         name: 'With certificate',
-        merchants: ['M202605220001'],
+        merchants: [MERCHANT_NO],
         ipAllowlist: ['203.0.113.7'],
         clientCert: createHash('sha256').update(der).digest('hex'),
       },
@@ -346,7 +358,7 @@ describe('zone keys', () => {
     exportability: 'N',
     optionalBlocks: [],
   } as const;
-  const importKey = (label: string, key_block: string, kbpk = 'sandbox_kbpk') =>
+  const importKey = (label: string, key_block: string, kbpk = PROTECTION_KEY) =>
     issuer.call('POST', '/zone-keys', { label, kbpk, key_block });
   let number = 0;
   const newLabel = () => `zone-${number++}`;
@@ -451,12 +463,12 @@ describe('zone keys', () => {
     await issuer.call('DELETE', `/zone-keys/${label}`);
     assert.equal((await verifyBlock(block, { zone_key: label })).code, 5002);
     assert.equal((await verifyBlock(block, { zone_key: 'no_such_key' })).code, 5002);
-    assert.equal((await verifyBlock(block, { zone_key: 'sandbox_kbpk' })).code, 5002);
+    assert.equal((await verifyBlock(block, { zone_key: PROTECTION_KEY })).code, 5002);
   });
 });
 
 test('the merchant gets events of a block and its end, if they are set for it', async () => {
-  await updateMerchant({ db: platform.db, now: Date.now }, 'M202605220001', {
+  await updateMerchant({ db: platform.db, now: Date.now }, MERCHANT_NO, {
     callbackUrl: 'http://127.0.0.1:9/',
     callbackActions: ['Pin_blocked', 'Pin_unblocked'],
   });
@@ -467,7 +479,7 @@ test('the merchant gets events of a block and its end, if they are set for it', 
     'events',
     'select action, data from callback_events order by event_id',
   );
-  const data = { card_no: CARD, cardholder_no: 'U202605220001', time: platform.clock.now };
+  const data = { card_no: CARD, cardholder_no: CARDHOLDER_NO, time: platform.clock.now };
   assert.deepEqual(
     events.map(([action, text]) => [action, JSON.parse(text)]),
     [
@@ -479,7 +491,7 @@ test('the merchant gets events of a block and its end, if they are set for it', 
 
 test('birth date and phone are kept wrapped, replaced whole, and belong to cardholders of the issuer’s merchants', async () => {
   const supply = (body: object) =>
-    issuer.call('POST', '/cardholder/personal', { cardholder_no: 'U202605220001', ...body });
+    issuer.call('POST', '/cardholder/personal', { cardholder_no: CARDHOLDER_NO, ...body });
   assert.equal((await supply({ birth_date: '1990-05-14', phone: '8613800138000' })).code, 0);
   const [row] = await platform.db.tuples<[Buffer]>(
     'personal',
@@ -493,7 +505,7 @@ test('birth date and phone are kept wrapped, replaced whole, and belong to cardh
     'spelled',
     `select personal_wrapped as wrapped from cardholders where cardholder_no = 'U202605220001'`,
   );
-  const { phone } = unwrapPersonal(platform.keys, 'U202605220001', spelled?.wrapped as Buffer);
+  const { phone } = unwrapPersonal(platform.keys, CARDHOLDER_NO, spelled?.wrapped as Buffer);
   assert.equal(phone, '8613800138000', 'its digits alone');
   assert.equal((await supply({ cardholder_no: 'U000000000000', phone: '8613800138000' })).code, 2002);
   assert.equal((await supply({})).code, 0);

@@ -15,6 +15,7 @@ import { readKeyFile, type StoredKeyFile } from '../src/keys/key-file.ts';
 import { keysOf } from '../src/keys/keys.ts';
 import { openKeyFile } from '../src/keys/open-key-file.ts';
 import { secretIdentity } from '../src/merchants/store.ts';
+import { API_KEY, FIRST_CARD } from './support/sandbox.ts';
 import { editKeyFile, until } from './support/server-process.ts';
 import { testKek } from './support/test-kek.ts';
 import { startPlatform, type TestPlatform } from './support/test-platform.ts';
@@ -164,7 +165,7 @@ test('rewrap locks nothing while it wraps, leaves a value that changed meanwhile
   await db.script(`insert into cardholders (merchant_id, cardholder_no, cardholder_unique_no, status)
     select 1, 'U' || i, 'U' || i, 'Approved' from generate_series(1, 5000) i`);
   await db.session((session) => session.script('vacuum analyze cardholders'));
-  const other = await keys.kek.wrap(Buffer.from('changed-meanwhile'), secretIdentity('sandbox_api_key'));
+  const other = await keys.kek.wrap(Buffer.from('changed-meanwhile'), secretIdentity(API_KEY));
   let wraps = 0;
   const next = {
     ...keys,
@@ -176,7 +177,7 @@ test('rewrap locks nothing while it wraps, leaves a value that changed meanwhile
       async wrap(plain: Uint8Array, identity: string) {
         wraps++;
         await db.tuples('touch-gate', 'update gate_version set version = version');
-        if (identity === secretIdentity('sandbox_api_key') && plain.length !== 17)
+        if (identity === secretIdentity(API_KEY) && plain.length !== 17)
           await db.tuples('change', `update credentials set secret_wrapped = $1 where api_key = 'sandbox_api_key'`, [
             other,
           ]);
@@ -214,14 +215,14 @@ test('rewrap locks nothing while it wraps, leaves a value that changed meanwhile
     `select secret_wrapped from credentials where api_key = 'sandbox_api_key'`,
   );
   secret.writeUInt16BE(1);
-  assert.equal((await keys.kek.unwrap(secret, secretIdentity('sandbox_api_key'))).toString(), 'changed-meanwhile');
+  assert.equal((await keys.kek.unwrap(secret, secretIdentity(API_KEY))).toString(), 'changed-meanwhile');
   assert.ok(await readStale(explained, 'personal', 2, ['U1']));
   assert.match(plans.at(-3) ?? '', /Index Scan using cardholders_cardholder_no_key/, plans.join('\n'));
 });
 
 test('everything under the PAN key is counted before the key is destroyed, and moved by rewrap', async () => {
   const { keys, db } = platform;
-  const cardNo = 'C202605220001';
+  const cardNo = FIRST_CARD.cardNo;
   const identities = {
     personal: personalIdentity('U1'),
     shareToken: shareTokenIdentity('U1'),

@@ -17,6 +17,7 @@ import { Secret } from '../src/secret.ts';
 import { remoteMerchant, validPin } from './support/calls.ts';
 import { pinBlock } from './support/issuer.ts';
 import { addCards } from './support/more-cards.ts';
+import { CARDHOLDER_NO, FIRST_CARD, ISSUER_NO, ZONE_KEY } from './support/sandbox.ts';
 import { ageKeys, type Installation, install, until } from './support/server-process.ts';
 import { wrapKeyBlock } from './support/wrap-key-block.ts';
 
@@ -35,11 +36,11 @@ async function refuses(installation: Installation, args: string[], words: RegExp
   assert.match(stderr, words);
 }
 
-async function verify(url: string, pin: string, cardNo = 'C202605220001'): Promise<string> {
+async function verify(url: string, pin: string, cardNo = FIRST_CARD.cardNo): Promise<string> {
   const response = await fetch(`${url}/issuer/v1/pin/verify`, {
     method: 'POST',
     headers: { Authorization: 'Bearer sandbox_issuer_key', 'Content-Type': 'application/json' },
-    body: JSON.stringify({ card_no: cardNo, pin_block: pinBlock(pin, cardNo), format: 4, zone_key: 'sandbox_zpk' }),
+    body: JSON.stringify({ card_no: cardNo, pin_block: pinBlock(pin, cardNo), format: 4, zone_key: ZONE_KEY }),
   });
   return ((await response.json()) as { data: { result: string } }).data.result;
 }
@@ -211,7 +212,7 @@ describe('rewrap', () => {
       while (setting) {
         const { code } = await merchant.setPin(validPin(sets++), {
           cardNo: `C20260522${1000 + (sets % 20)}`,
-          cardholderNo: 'U202605220001',
+          cardholderNo: CARDHOLDER_NO,
         });
         assert.equal(code, 0);
       }
@@ -280,7 +281,7 @@ describe('components', () => {
     const last = Buffer.from(key);
     for (const share of shares) xorInto(last, share);
     shares.push(last);
-    const target = ['--issuer', 'I202605220001', '--label', 'from_custodians', '--algorithm', 'AES-256', '--of', '3'];
+    const target = ['--issuer', ISSUER_NO, '--label', 'from_custodians', '--algorithm', 'AES-256', '--of', '3'];
     const bring = (number: number, more: string[] = []) => [
       'keys',
       'import-components',
@@ -315,16 +316,16 @@ describe('components', () => {
     for (const number of [1, 2]) await succeeds(installation, bring(number), input(number));
     await refuses(installation, bring(3), /a key of this label is or was there; nothing was kept/, input(3));
     assert.match(
-      await succeeds(installation, ['keys', 'discard-components', 'zpk', 'from_custodians', 'of', 'I202605220001']),
+      await succeeds(installation, ['keys', 'discard-components', 'zpk', 'from_custodians', 'of', ISSUER_NO]),
       /^2 shares of/,
     );
 
     assert.equal((await remoteMerchant(server.url).setPin('142536')).code, 0);
-    const block = pinBlock('142536', 'C202605220001', { algorithm: 'AES-256', key: createSecretKey(key) });
+    const block = pinBlock('142536', FIRST_CARD.cardNo, { algorithm: 'AES-256', key: createSecretKey(key) });
     const response = await fetch(`${server.url}/issuer/v1/pin/verify`, {
       method: 'POST',
       headers: { Authorization: 'Bearer sandbox_issuer_key', 'Content-Type': 'application/json' },
-      body: JSON.stringify({ card_no: 'C202605220001', pin_block: block, format: 4, zone_key: 'from_custodians' }),
+      body: JSON.stringify({ card_no: FIRST_CARD.cardNo, pin_block: block, format: 4, zone_key: 'from_custodians' }),
     });
     assert.deepEqual(((await response.json()) as { data: object }).data, { result: 'match' });
   });
@@ -362,7 +363,7 @@ describe('components', () => {
           'import-components',
           'kbpk',
           '--issuer',
-          'I202605220001',
+          ISSUER_NO,
           '--label',
           'tdes',
           '--algorithm',

@@ -16,7 +16,17 @@ import { cards, credentials, EXPIRY_YYMM, SANDBOX_CVK, SANDBOX_MERCHANT_NO } fro
 import { buildServices, type Services } from '../src/services.ts';
 import { validPin } from './support/calls.ts';
 import { countSixDigits, formsOf, searchFor } from './support/find-values.ts';
-import { OTHER_SECRET, pinBody, SANDBOX_SECRET, seal } from './support/sandbox.ts';
+import {
+  CARD_TO_ACTIVATE,
+  CARDHOLDER_NO,
+  FROZEN_CARD,
+  OTHER_API_KEY,
+  OTHER_SECRET,
+  pinBody,
+  SANDBOX_SECRET,
+  SECOND_CARDHOLDER_NO,
+  seal,
+} from './support/sandbox.ts';
 import { type Merchant, merchantOf } from './support/test-platform.ts';
 
 /** A hundred PINs that are set or refused, and as many that nobody ever used. */
@@ -80,7 +90,7 @@ async function driveEveryFlow(config: Config): Promise<void> {
   };
   const token = await merchant.token();
   secrets.set('the access token', token);
-  secrets.set('the token of another credential', await merchantOf({ app, clock }, 'other_api_key').token());
+  secrets.set('the token of another credential', await merchantOf({ app, clock }, OTHER_API_KEY).token());
   const sealed = (pin: string, secret = SANDBOX_SECRET) => {
     const field = seal(pin, secret);
     secrets.set(`the enciphered PIN ${pin}`, field);
@@ -90,9 +100,10 @@ async function driveEveryFlow(config: Config): Promise<void> {
     call('/card/pin/set', body, { 'access-token': token, 'content-type': 'application/json' });
 
   for (const pin of usedPins.slice(0, 70)) assert.equal(await set(sealed(pin)), 0);
-  for (const pin of usedPins.slice(70, 75)) assert.equal(await set({ ...sealed(pin), card_no: 'C202605220004' }), 4005);
+  for (const pin of usedPins.slice(70, 75))
+    assert.equal(await set({ ...sealed(pin), card_no: FROZEN_CARD.cardNo }), 4005);
   for (const pin of usedPins.slice(75, 80))
-    assert.equal(await set({ ...sealed(pin), cardholder_no: 'U202605220002' }), 4001);
+    assert.equal(await set({ ...sealed(pin), cardholder_no: SECOND_CARDHOLDER_NO }), 4001);
   for (const pin of usedPins.slice(80, 83)) assert.equal(await set(sealed(pin, OTHER_SECRET)), 4016);
   for (const pin of usedPins.slice(83, 86)) assert.equal(await set({ ...sealed(pin), card_no: 17 }), 1004);
   // Mistakes that merchants make: the PIN in clear, in another field, in a body that is no JSON.
@@ -110,7 +121,7 @@ async function driveEveryFlow(config: Config): Promise<void> {
   for (const pin of usedPins.slice(97)) assert.equal(await set(sealed(pin)), 1001);
   await db.script('alter table callback_events drop constraint broken');
 
-  const card = { card_no: 'C202605220003', cardholder_no: 'U202605220001', card_last_no: '0030' };
+  const card = { card_no: CARD_TO_ACTIVATE.cardNo, cardholder_no: CARDHOLDER_NO, card_last_no: '0030' };
   for (const [cvv, code] of [
     ['000', 4003],
     ['685', 0],

@@ -8,14 +8,14 @@ import { readConfig } from '../src/config.ts';
 import { openPlatform, type Platform } from '../src/platform.ts';
 import { remoteMerchant, validPin } from './support/calls.ts';
 import { emptyDatabase } from './support/empty-database.ts';
-import { FIRST_CARD } from './support/sandbox.ts';
+import { API_KEY, FIRST_CARD, MERCHANT_NO } from './support/sandbox.ts';
 import { type Installation, install, type ServerProcess } from './support/server-process.ts';
 import { storedPin } from './support/stored-pin.ts';
 
 /** What every process has taken notice of a change within. It either has asked the database since, or asks it now. */
 const NOTICED_AFTER_MS = 1_000;
 const LOCAL = '127.0.0.0/8';
-const SANDBOX_MERCHANT = 'M202605220001';
+const SANDBOX_MERCHANT = MERCHANT_NO;
 
 // One sandbox that serves, for all tests that look at what a command does to it.
 let installation: Installation;
@@ -73,7 +73,7 @@ test('credential create shows the secret once, and it works at once', async () =
 
   const list = await succeeds(['credential', 'list', '--merchant', merchantNo]);
   assert.ok(list.includes(apiKey) && list.includes(LOCAL) && list.includes('Enabled') && list.includes('never'));
-  assert.ok(!list.includes('sandbox_api_key'), 'of that merchant alone');
+  assert.ok(!list.includes(API_KEY), 'of that merchant alone');
   for (const text of [list, await succeeds(['credential', 'list']), await succeeds(['merchant', 'list'])])
     assert.ok(!text.includes(apiSecret));
   assert.ok(!JSON.stringify(await state()).includes(apiSecret));
@@ -201,12 +201,7 @@ const mistakes: [what: string, args: string[], told: RegExp, input?: string][] =
   ['an expiry that is a number', [...create, '--expires', '5'], /not an ISO 8601 time/],
   ['an expiry in another order', [...create, '--expires', '12/31/2099'], /not an ISO 8601 time/],
   ['an expiry on the 31st of February', [...create, '--expires', '2099-02-31T00:00:00Z'], /not an ISO 8601 time/],
-  [
-    'an Api-Key that is there',
-    [...create, '--import', 'sandbox_api_key'],
-    /exists already; nothing was changed$/,
-    SECRET_32,
-  ],
+  ['an Api-Key that is there', [...create, '--import', API_KEY], /exists already; nothing was changed$/, SECRET_32],
   ['an Api-Key of nothing', [...create, '--import', ''], /Api-Key/, SECRET_32],
   ['an Api-Key that no header carries', [...create, '--import', 'two\nlines'], /Api-Key/, SECRET_32],
   ['a secret of 20 bytes', [...create, '--import', 'twenty'], /has 16, 24 or 32 bytes/, SECRET_20],
@@ -226,7 +221,7 @@ const mistakes: [what: string, args: string[], told: RegExp, input?: string][] =
   ['an address for no credential', ['credential', 'allow-ip', 'ak_0', LOCAL], /there is no credential ak_0$/],
   [
     'an address that was not allowed',
-    ['credential', 'allow-ip', 'sandbox_api_key', '--remove', '10.0.0.1'],
+    ['credential', 'allow-ip', API_KEY, '--remove', '10.0.0.1'],
     /not on the allowlist/,
   ],
   ['keys that the sandbox makes itself', ['keys', 'init'], /the sandbox makes its keys at its first start$/],
@@ -328,7 +323,7 @@ test('production is set up step by step, each refusal naming the next step, and 
         ({ code }) => code,
         ({ message }: Error) => message,
       );
-  assert.equal(await probe('sandbox_api_key'), 'no token: 1008');
+  assert.equal(await probe(API_KEY), 'no token: 1008');
   const merchantNo = (await succeeds(['merchant', 'create', '--name', 'First'], undefined, production)).trim();
   const { apiKey, apiSecret } = await newCredential(['--merchant', merchantNo, '--allow-ip', LOCAL], production);
   assert.equal(await probe(apiKey, apiSecret), 0);

@@ -12,14 +12,14 @@ import { explainPolicies } from '../src/commands/policy.ts';
 import { updateMerchant } from '../src/merchants/update-merchant.ts';
 import { deleteUnneededHistory } from '../src/pins/store.ts';
 import { issuerOf, panOf } from './support/issuer.ts';
-import { FIRST_CARD, pinBody } from './support/sandbox.ts';
+import { CARDHOLDER_NO, FIRST_CARD, MERCHANT_NO, pinBody } from './support/sandbox.ts';
 import { install } from './support/server-process.ts';
 import { storedPin } from './support/stored-pin.ts';
 import { merchantOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
 
 const BORN = '1990-05-14';
 const PHONE = '8613912340572';
-const PAN = panOf('C202605220001');
+const PAN = panOf(FIRST_CARD.cardNo);
 const about = { birthDate: digitsOf(BORN.replaceAll('-', '')), phone: digitsOf(PHONE), pan: digitsOf(PAN) };
 
 const all = Array.from({ length: 1_000_000 }, (_, n) => String(n).padStart(6, '0'));
@@ -118,21 +118,21 @@ describe('a merchant’s policy', () => {
   let platform: TestPlatform;
   before(async () => {
     platform = await startPlatform();
-    const personal = { cardholder_no: 'U202605220001', birth_date: BORN, phone: PHONE };
+    const personal = { cardholder_no: CARDHOLDER_NO, birth_date: BORN, phone: PHONE };
     assert.equal((await issuerOf(platform).call('POST', '/cardholder/personal', personal)).code, 0);
   });
   after(() => platform.close());
 
   async function demand(pinPolicies: PolicySettings, pinHistory = 0): Promise<void> {
     const off = Object.fromEntries(PIN_POLICY_NAMES.map((name) => [name, 'off'])) as PolicySettings;
-    await updateMerchant({ db: platform.db, now: Date.now }, 'M202605220001', {
+    await updateMerchant({ db: platform.db, now: Date.now }, MERCHANT_NO, {
       pinPolicies: { ...off, ...pinPolicies },
       pinHistory,
     });
     await new Promise((resolve) => setTimeout(resolve, 300));
   }
   const set = (pin: string, headers = {}) => merchantOf(platform).call('POST', '/card/pin/set', pinBody(pin), headers);
-  const isSet = async (pin: string) => (await storedPin(platform, 'C202605220001'))?.is(pin) ?? false;
+  const isSet = async (pin: string) => (await storedPin(platform, FIRST_CARD.cardNo))?.is(pin) ?? false;
   beforeEach(() => demand({}));
 
   const weak: Record<Exclude<PinPolicy, 'history'>, { pin: string; reason: string }> = {

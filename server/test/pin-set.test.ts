@@ -6,7 +6,22 @@ import { createCredential } from '../src/merchants/create-credential.ts';
 import { updateMerchant } from '../src/merchants/update-merchant.ts';
 import { Secret } from '../src/secret.ts';
 import { validPin } from './support/calls.ts';
-import { OTHER_SECRET, pinBody, SANDBOX_SECRET, seal } from './support/sandbox.ts';
+import {
+  CARDHOLDER_NO,
+  FIRST_CARD,
+  FROZEN_CARD,
+  MERCHANT_NO,
+  OTHER_API_KEY,
+  OTHER_MERCHANTS_CARD,
+  OTHER_MERCHANTS_CARDHOLDER_NO,
+  OTHER_SECRET,
+  pinBody,
+  SANDBOX_SECRET,
+  SECOND_CARDHOLDER_NO,
+  SECOND_CARDHOLDERS_CARD,
+  seal,
+  VIRTUAL_CARD,
+} from './support/sandbox.ts';
 import { intactChain, storedPin } from './support/stored-pin.ts';
 import {
   type Answer,
@@ -18,10 +33,10 @@ import {
   type TestPlatform,
 } from './support/test-platform.ts';
 
-const CARD = 'C202605220001';
-const VIRTUAL = 'C202605220002';
-const FROZEN = 'C202605220004';
-const SECOND_CARD = { card_no: 'C202605220005', cardholder_no: 'U202605220002' };
+const CARD = FIRST_CARD.cardNo;
+const VIRTUAL = VIRTUAL_CARD.cardNo;
+const FROZEN = FROZEN_CARD.cardNo;
+const SECOND_CARD = { card_no: SECOND_CARDHOLDERS_CARD.cardNo, cardholder_no: SECOND_CARDHOLDER_NO };
 
 let platform: TestPlatform;
 let merchant: Merchant;
@@ -96,21 +111,23 @@ describe('refuses, and stores nothing:', () => {
   test("rule 4: a card that is not there, another merchant's, or another cardholder's give one answer, to the letter", async () => {
     const missing = told(await set(pinBody('142536', { card_no: 'C000000000000' })));
     assert.equal(missing.text, failure(4001));
-    const stranger = merchantOf(platform, 'other_api_key');
+    const stranger = merchantOf(platform, OTHER_API_KEY);
     const strangers = (body: object) =>
       stranger.call('POST', '/card/pin/set', { ...body, pin: seal('142536', OTHER_SECRET) });
     const others = [
-      await set(pinBody('142536', { card_no: 'C202605220006', cardholder_no: 'U202605220003' })),
-      await set(pinBody('142536', { card_no: 'C202605220006' })),
+      await set(
+        pinBody('142536', { card_no: OTHER_MERCHANTS_CARD.cardNo, cardholder_no: OTHER_MERCHANTS_CARDHOLDER_NO }),
+      ),
+      await set(pinBody('142536', { card_no: OTHER_MERCHANTS_CARD.cardNo })),
       await set(pinBody('142536', { card_no: SECOND_CARD.card_no })),
       await set(pinBody('142536', { cardholder_no: 'U000000000000' })),
-      await set(pinBody('142536', { cardholder_no: 'U202605220003' })),
+      await set(pinBody('142536', { cardholder_no: OTHER_MERCHANTS_CARDHOLDER_NO })),
       await set(pinBody('142536', { card_no: CARD.toLowerCase() })),
-      await strangers({ card_no: 'C000000000000', cardholder_no: 'U202605220003' }),
-      await strangers({ card_no: CARD, cardholder_no: 'U202605220001' }),
-      await strangers({ card_no: CARD, cardholder_no: 'U202605220003' }),
-      await strangers({ card_no: VIRTUAL, cardholder_no: 'U202605220001' }),
-      await strangers({ card_no: FROZEN, cardholder_no: 'U202605220001' }),
+      await strangers({ card_no: 'C000000000000', cardholder_no: OTHER_MERCHANTS_CARDHOLDER_NO }),
+      await strangers({ card_no: CARD, cardholder_no: CARDHOLDER_NO }),
+      await strangers({ card_no: CARD, cardholder_no: OTHER_MERCHANTS_CARDHOLDER_NO }),
+      await strangers({ card_no: VIRTUAL, cardholder_no: CARDHOLDER_NO }),
+      await strangers({ card_no: FROZEN, cardholder_no: CARDHOLDER_NO }),
     ];
     for (const other of others) assert.deepEqual(told(other), missing);
   });
@@ -135,7 +152,7 @@ describe('refuses, and stores nothing:', () => {
         'C1\u0000',
         "'; --",
         'a/b',
-        ['C202605220001'],
+        [FIRST_CARD.cardNo],
         {},
       ].map((value): [string, unknown] => [field, value]),
     ),
@@ -237,8 +254,8 @@ describe('refuses, and stores nothing:', () => {
       [1004, 4001, { card_no: 'C000000000000', pin: 17 }],
       [1004, 4017, { card_no: VIRTUAL, pin: null }],
       [1004, 4005, { card_no: FROZEN, cardholder_no: '' }],
-      [4001, 4017, { card_no: VIRTUAL, cardholder_no: 'U202605220002' }],
-      [4001, 4005, { card_no: FROZEN, cardholder_no: 'U202605220002' }],
+      [4001, 4017, { card_no: VIRTUAL, cardholder_no: SECOND_CARDHOLDER_NO }],
+      [4001, 4005, { card_no: FROZEN, cardholder_no: SECOND_CARDHOLDER_NO }],
       [4001, 4016, { card_no: 'C000000000000', pin: 'x' }],
       [4017, 4005, { card_no: VIRTUAL }],
       [4017, 4016, { card_no: VIRTUAL, pin: 'x' }],
@@ -281,7 +298,7 @@ describe('a PIN set that succeeds:', () => {
       [['14253', '1425367', '14253a', ''], 4016, 4016],
     ];
     for (const [pins, code] of table) for (const pin of pins) assert.equal((await set(pinBody(pin))).code, code, pin);
-    await updateMerchant(operator(), 'M202605220001', { pinRuns: 'keypad' });
+    await updateMerchant(operator(), MERCHANT_NO, { pinRuns: 'keypad' });
     await onFreshProcess({}, async () => {
       for (const [pins, , code] of table)
         for (const pin of pins) assert.equal((await set(pinBody(pin))).code, code, `${pin} on a keypad`);
@@ -290,10 +307,10 @@ describe('a PIN set that succeeds:', () => {
 
   test('rule 6: 1009 stands after 4005 and before 4016, and only sets that the card could take are counted', async () => {
     await onFreshProcess({ LIMIT_PIN_SETS_PER_CARD_PER_MINUTE: '1' }, async (fresh) => {
-      const stranger = merchantOf(fresh, 'other_api_key');
+      const stranger = merchantOf(fresh, OTHER_API_KEY);
       for (let i = 0; i < 3; i++) {
         assert.equal((await stranger.call('POST', '/card/pin/set', pinBody('142536'))).code, 4001);
-        assert.equal((await set(pinBody('142536', { cardholder_no: 'U202605220002' }))).code, 4001);
+        assert.equal((await set(pinBody('142536', { cardholder_no: SECOND_CARDHOLDER_NO }))).code, 4001);
         assert.equal((await set(pinBody('142536', { card_no: FROZEN }))).code, 4005);
       }
       assert.equal((await set(pinBody('142536'))).code, 0);
@@ -316,7 +333,7 @@ describe('a PIN set that succeeds:', () => {
       '进口的秘密0123456789abcdefg',
     ]) {
       const { apiKey } = await createCredential(operator(), {
-        merchantNo: 'M202605220001',
+        merchantNo: MERCHANT_NO,
         apiSecret: new Secret(apiSecret),
         ipAllowlist: ['127.0.0.1'],
       });
@@ -329,7 +346,7 @@ describe('a PIN set that succeeds:', () => {
   test('rule 8: PIN, audit record and, for a merchant that takes it, event are stored together', async () => {
     await set(pinBody('142536'));
     assert.equal(await count('callback_events'), 0, 'not for one that does not');
-    await updateMerchant(operator(), 'M202605220001', {
+    await updateMerchant(operator(), MERCHANT_NO, {
       callbackUrl: 'http://127.0.0.1:9/',
       callbackActions: ['Pin_set'],
     });
@@ -357,7 +374,7 @@ describe('a PIN set that succeeds:', () => {
       ['callback_events', 'insert'],
     ]) {
       test(`rule 8: nothing is stored when ${table} fails ${when}, and a set in the same moment is not concerned`, async () => {
-        await updateMerchant(operator(), 'M202605220001', {
+        await updateMerchant(operator(), MERCHANT_NO, {
           callbackUrl: 'http://127.0.0.1:9/',
           callbackActions: ['Pin_set'],
         });

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { ADDRESS, type CardCalls, startCardCalls } from './support/card-calls.ts';
+import { BIN_NO, CREDIT_MERCHANTS_CARDHOLDER_NO, PHYSICAL_PACKAGE_NO, VIRTUAL_PACKAGE_NO } from './support/sandbox.ts';
 
 let platform: CardCalls['platform'];
 let merchant: CardCalls['merchant'];
@@ -17,7 +18,7 @@ describe('products', () => {
     const { list } = answer.data as { list: object[] };
     assert.deepEqual(list, [
       {
-        card_bin_no: 'B202605220001',
+        card_bin_no: BIN_NO,
         card_bin: '999999',
         organization: 'Sandbox',
         support_physical: true,
@@ -49,15 +50,15 @@ describe('products', () => {
         }
       ).list;
     const numbers = async (body: object) => (await list(body)).map(({ package_no }) => package_no);
-    assert.deepEqual(await numbers({}), ['P202605220001', 'P202605220002']);
-    assert.deepEqual(await numbers({ type: 'Physical' }), ['P202605220002']);
-    assert.deepEqual(await numbers({ type: '', package_no: 'P202605220001' }), ['P202605220001']);
-    const [one] = await list({ package_no: 'P202605220001' });
+    assert.deepEqual(await numbers({}), [VIRTUAL_PACKAGE_NO, PHYSICAL_PACKAGE_NO]);
+    assert.deepEqual(await numbers({ type: 'Physical' }), [PHYSICAL_PACKAGE_NO]);
+    assert.deepEqual(await numbers({ type: '', package_no: VIRTUAL_PACKAGE_NO }), [VIRTUAL_PACKAGE_NO]);
+    const [one] = await list({ package_no: VIRTUAL_PACKAGE_NO });
     assert.equal(Object.keys(one!.fee_detail).length, 22);
 
     const body = {
-      package_no: 'P202605220001',
-      cardholder_no: 'U202605220004',
+      package_no: VIRTUAL_PACKAGE_NO,
+      cardholder_no: CREDIT_MERCHANTS_CARDHOLDER_NO,
       card_unique_no: 'by-package',
       card_type: 'Virtual',
     };
@@ -75,7 +76,7 @@ describe('products', () => {
       (await creditMerchant.call('POST', '/card/apply', { ...body, card_unique_no: 'r', ...more })).code;
     assert.equal(await code({ card_type: 'Physical', address_info: ADDRESS }), 4006);
     assert.equal(await code({ package_no: 'P000' }), 4004);
-    assert.equal(await code({ package_no: '', card_bin_no: 'B202605220001' }), 1012);
+    assert.equal(await code({ package_no: '', card_bin_no: BIN_NO }), 1012);
     assert.equal(await code({ package_no: '' }), 1004);
   });
 });

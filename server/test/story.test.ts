@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { pinBody, seal } from './support/sandbox.ts';
+import { CARD_TO_ACTIVATE, CARDHOLDER_NO, pinBody, seal } from './support/sandbox.ts';
 import { intactChain, storedPin } from './support/stored-pin.ts';
 import { type Merchant, merchantOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
 
@@ -12,7 +12,7 @@ before(async () => {
 });
 after(() => platform.close());
 
-const card = { card_no: 'C202605220003', cardholder_no: 'U202605220001' };
+const card = { card_no: CARD_TO_ACTIVATE.cardNo, cardholder_no: CARDHOLDER_NO };
 
 async function status(): Promise<string> {
   const { data } = await merchant.call('GET', `/card/${card.card_no}/detail`);
