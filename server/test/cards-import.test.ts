@@ -86,13 +86,15 @@ test('a bad line is reported by number and fault, without its content, and all o
     line(1007),
     line(1000, { card_no: 'C-old-1000b', pan: sandboxPan(555) }),
     line(1008, { email: 'a\u0000@example.com' }),
+    '[]',
   ];
   const { status, stdout, stderr } = await run(fileOf(lines));
   assert.equal(status, 1);
   assert.deepEqual(stdout.trim().split('\n').sort(), [
-    '2 cards added, 0 were there already, 9 lines refused',
+    '2 cards added, 0 were there already, 10 lines refused',
     'line 11: Card unique number was used with another application',
     'line 12: email invalid parameter',
+    'line 13: it invalid parameter',
     'line 2: it is not JSON',
     'line 3: pan invalid parameter',
     'line 4: pan invalid parameter',

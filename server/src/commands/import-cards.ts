@@ -122,7 +122,7 @@ function readLine(bytes: Buffer | undefined): Static<typeof ImportedCardBody> {
   if (Value.Check(ImportedCardBody, body)) return body;
   const [fault] = Value.Errors(ImportedCardBody, body);
   const missing = (fault?.params as { requiredProperties?: string[] } | undefined)?.requiredProperties?.[0];
-  throw new BadLine(`${missing ?? fault?.instancePath.slice(1) ?? 'it'} invalid parameter`);
+  throw new BadLine(`${(missing ?? fault?.instancePath.slice(1)) || 'it'} invalid parameter`);
 }
 
 /** Writes the progress to standard error every REPORT_EVERY_MS. */
