@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { connect } from 'node:net';
+import { createServer } from 'node:http';
+import { type AddressInfo, connect } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { keepRoom } from '../src/api/connection-room.ts';
 import { remoteMerchant, validPin } from './support/calls.ts';
 import { emptyDatabase } from './support/empty-database.ts';
 import { codesIn, rawConnection, requestText } from './support/raw-connection.ts';
@@ -51,6 +53,22 @@ test('clients that send many requests and read no answer cost little memory, wha
   for (const code of codes) assert.ok(code === 0 || code === 1009, `${code}`);
   assert.ok(codes.includes(0), 'others are served');
   assert.ok(most - before < 250, `grew from ${before} to ${most} MiB`);
+});
+
+test('an address that holds all connections does not shut the others out', async (t) => {
+  const server = createServer((_request, response) => response.end('{"code":0}'));
+  keepRoom(server, 20, () => false);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.after(() => server.close().closeAllConnections());
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const early = rawConnection(t, url, '127.0.0.8');
+  const flood = Array.from({ length: 30 }, () => rawConnection(t, url, '127.0.0.9'));
+  await Promise.all(flood.slice(0, 11).map(({ closed }) => closed));
+  const late = rawConnection(t, url, '127.0.0.10');
+  for (const { socket, received } of [early, late]) {
+    socket.write(requestText('GET /'));
+    await until('it is served', () => codesIn(received()).length === 1);
+  }
 });
 
 test('pipelined requests are answered in their order', async (t) => {

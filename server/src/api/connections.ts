@@ -5,6 +5,7 @@ import { ERRORS, type ErrorName, errorText } from '@pinward/contract/errors';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { createAdmission } from './admission.ts';
+import { keepRoom } from './connection-room.ts';
 import { ignoreUpgrades } from './upgrades.ts';
 
 /*
@@ -212,7 +213,7 @@ export function createConnections(log: Logger, addressOf: (request: IncomingMess
         },
         (request, response) => onRequest(serve, request, response),
       );
-      server.maxConnections = CONNECTIONS_LIMIT;
+      keepRoom(server, CONNECTIONS_LIMIT, (socket) => connections.get(socket)?.current !== undefined);
       server.on('clientError', answerBrokenRequest);
       server.on('checkExpectation', (_request, response) => refuse(response, 417, 'invalidParameter'));
       server.on('connect', (_request, socket: Socket) =>
