@@ -44,7 +44,9 @@ export const durability: Attack = {
   },
 };
 
-/** Kills the server, and now and then the database, at random moments while all cards are written. */
+/**
+ * Kills the server, and now and then the database, at random moments while all cards are written.
+ */
 async function strike(sandbox: Sandbox, written: Written[], below: (limit: number) => number): Promise<void> {
   const { installation, servers } = sandbox;
   const total = () => written.reduce((sum, { acknowledged }) => sum + acknowledged.length, 0);
@@ -71,7 +73,10 @@ async function writePins(sandbox: Sandbox, one: Written, signal: AbortSignal): P
   }
 }
 
-/** Freezes and unfreezes by turns. Whether a call without an answer was done, the next one finds out. */
+/**
+ * Freezes and unfreezes by turns. Whether a call without an answer was done, the next one finds
+ * out.
+ */
 async function writeStatuses(sandbox: Sandbox, one: Written, signal: AbortSignal): Promise<void> {
   for (let number = 0; !signal.aborted; number++) {
     const body = { ...wireNamesOf(one.card), status: number % 2 === 0 ? 'Frozen' : 'Activated' };

@@ -71,7 +71,10 @@ const TEXTS = [
 const NUMBERS = [0, -0, -1, 1, 1.5, 100, 101, 2 ** 31, 2 ** 53, -(2 ** 63), 1e308, 9_999_999_999_999];
 const ODD: unknown[] = [null, true, false, [], {}, [[]], [null], { toString: 1 }, ...NUMBERS, ...TEXTS];
 
-/** A value for a schema. One in twelve is of any kind. `known` are values that name things which exist. */
+/**
+ * A value for a schema. One in twelve is of any kind. `known` are values that name things which
+ * exist.
+ */
 export function valueFor(schema: Schema, random: Random, known: readonly string[]): unknown {
   if (random.below(12) === 0) return random.pick(ODD);
   if (schema.const !== undefined) return schema.const;

@@ -3,7 +3,9 @@ import { FIRST_CARD, OTHER_MERCHANTS_CARD, seal, wireNamesOf } from '../server/t
 import { type Attack, createClient, createRandom, startSandbox } from './sandbox.ts';
 
 const LIMIT = 0.02;
-/** Of each refusal in a round. Rounds go on until the medians agree, as noise needs more samples. */
+/**
+ * Of each refusal in a round. Rounds go on until the medians agree, as noise needs more samples.
+ */
 const SAMPLES = 1_500;
 const ROUNDS = 6;
 const WARM_UP = 300;

@@ -1,12 +1,11 @@
 /**
- * Measures PIN sets and verifications of this build: against an earlier build, a bare Fastify handler with the same
- * schemas, and pgbench running the same statements row by row. All in one run, rounds alternated, medians taken. Prints
- * a table of ratios and writes bench/RESULTS.md. Figures are those of one machine at one time: only the ratios in one
- * table say something.
+ * Measures PIN sets and verifications of this build: against an earlier build, a bare Fastify
+ * handler with the same schemas, and pgbench running the same statements row by row. All in one
+ * run, rounds alternated, medians taken. Prints a table of ratios and writes bench/RESULTS.md.
+ * Figures are those of one machine at one time: only the ratios in one table say something.
  *
- *   npm run bench
- *   BENCH_AGAINST=v0.2.0 npm run bench              against another commit (default 0fadfe3)
- *   BENCH_ROUNDS=1 BENCH_SECONDS=2 npm run bench    a quick look
+ * npm run bench BENCH_AGAINST=v0.2.0 npm run bench against another commit (default 0fadfe3)
+ * BENCH_ROUNDS=1 BENCH_SECONDS=2 npm run bench a quick look
  */
 import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -101,7 +100,9 @@ function put(url: string, requests: Request[]): Promise<LoadResult> {
   return load({ url, requests, connections: CONNECTIONS, seconds: SECONDS }, scratch);
 }
 
-/** Loads an installation, measures its CPU, and makes sure that what it answered is in the database. */
+/**
+ * Loads an installation, measures its CPU, and makes sure that what it answered is in the database.
+ */
 async function measure(installation: Installation, action: 'pin_set' | 'pin_verified'): Promise<Sample> {
   const { url, pid, postgresFolder } = installation;
   await clearBacklog(installation);

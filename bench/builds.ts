@@ -8,7 +8,10 @@ const ROOT = join(import.meta.dirname, '..');
 /** The server's main.js of this checkout (`npm run build` has made it). */
 export const THIS_BUILD = join(ROOT, 'server/dist/main.js');
 
-/** Builds a commit below `scratch` and returns its main.js. Undefined if this checkout does not know the commit. */
+/**
+ * Builds a commit below `scratch` and returns its main.js. Undefined if this checkout does not know
+ * the commit.
+ */
 export function buildOf(commit: string, scratch: string): string | undefined {
   if (spawnSync('git', ['cat-file', '-e', `${commit}^{commit}`], { cwd: ROOT }).status !== 0) return undefined;
   const folder = join(scratch, `build-${commit}`);

@@ -1,6 +1,6 @@
 /**
- * Puts load on a server: by wrk where it is installed, else by autocannon, which takes two to four times wrk's CPU.
- * Connections walk through the requests, each thread through a part of its own.
+ * Puts load on a server: by wrk where it is installed, else by autocannon, which takes two to four
+ * times wrk's CPU. Connections walk through the requests, each thread through a part of its own.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -38,7 +38,10 @@ export function load(what: Load, scratch: string): Promise<LoadResult> {
 
 const WRK_THREADS = 2;
 
-/** Requests are made once and again every 20 s, since a Timestamp may be 60 s old and wrk's Lua is not free. */
+/**
+ * Requests are made once and again every 20 s, since a Timestamp may be 60 s old and wrk's Lua is
+ * not free.
+ */
 function luaScript({ requests }: Load): string {
   const rows = requests.map(
     ({ path, headers, body }) =>

@@ -1,14 +1,14 @@
 /**
- * Checks who imports whom, type imports included: `npm run check`. docs/architecture.md draws the order.
- * Cycles are Biome's matter (noImportCycles in biome.json).
+ * Checks who imports whom, type imports included: `npm run check`. docs/architecture.md draws the
+ * order. Cycles are Biome's matter (noImportCycles in biome.json).
  */
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { dirname, join, posix } from 'node:path';
 
 /**
- * The rooms of the server, from the top down. A file imports from its own room and from the rows below it. Rooms in
- * one row do not import each other. A room is a folder, with a slash, or a file.
+ * The rooms of the server, from the top down. A file imports from its own room and from the rows
+ * below it. Rooms in one row do not import each other. A room is a folder, with a slash, or a file.
  */
 const ROWS = [
   ['main.ts'],

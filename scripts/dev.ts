@@ -1,4 +1,7 @@
-/** Builds and runs the sandbox, and again after every change of the source: `npm run dev`. Ctrl-C ends it. */
+/**
+ * Builds and runs the sandbox, and again after every change of the source: `npm run dev`. Ctrl-C
+ * ends it.
+ */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 
 const built = spawnSync('npx', ['tsc', '-b', 'server'], { stdio: 'inherit' });

@@ -1,7 +1,8 @@
 /**
- * Makes a release: `npm run release -- 0.2.0`. Checks that the tree is clean and the version is new, sets it in every
- * package and in CHANGELOG.md, runs the checks and the tests, commits, tags, and packs the packages into release/.
- * Nothing is pushed or published. `--skip-tests` leaves the tests out.
+ * Makes a release: `npm run release -- 0.2.0`. Checks that the tree is clean and the version is
+ * new, sets it in every package and in CHANGELOG.md, runs the checks and the tests, commits, tags,
+ * and packs the packages into release/. Nothing is pushed or published. `--skip-tests` leaves the
+ * tests out.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';

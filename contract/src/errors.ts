@@ -16,8 +16,8 @@ interface ErrorEntry {
 /**
  * The error catalogue, by code: the only definition of codes and their texts. The English texts of
  * 1001 to 1022 are the API's own. The others, and all Chinese texts, are this platform's. A failure
- * has HTTP 200 and a `code` (docs/adr/0003). `docs/errors.md` is generated from this file. It is one
- * long table, so that it can be read from code to code.
+ * has HTTP 200 and a `code` (docs/adr/0003). `docs/errors.md` is generated from this file. It is
+ * one long table, so that it can be read from code to code.
  */
 export const ERRORS = {
   systemError: {

@@ -4,7 +4,10 @@ interface ApiErrorDetail extends ErrorDetail {
   retryAfterSeconds?: number;
 }
 
-/** A refusal that the contract knows. Anything else that is thrown while a request is served answers 1001. */
+/**
+ * A refusal that the contract knows. Anything else that is thrown while a request is served answers
+ * 1001.
+ */
 export class ApiError extends Error {
   override readonly name = 'ApiError';
   readonly error: ErrorName;

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify';
-import { createConnections, trackHandlers } from './api/connections.ts';
+import { createConnections } from './api/connections.ts';
 import { answeredCode, answerFault, sendFailure } from './api/envelope.ts';
 import { healthRoutes } from './api/health.ts';
 import { issuerApi } from './api/issuer/routes.ts';
@@ -11,6 +11,7 @@ import { isNotOffered } from './api/not-offered.ts';
 import { documentMerchantApi, serveDocuments } from './api/openapi.ts';
 import { collectMethods } from './api/other-methods.ts';
 import { createAddressReader, nameAddresses } from './api/request-address.ts';
+import { trackHandlers } from './api/track-handlers.ts';
 import type { Services } from './services.ts';
 
 export type App = FastifyInstance;
@@ -65,8 +66,8 @@ export async function buildApp(services: Services): Promise<App> {
 }
 
 /**
- * Every answer carries the id of its request. An unknown path answers before its body is read, and so does a request
- * that does not have one Host, which HTTP/1.1 asks for (RFC 9112, 3.2).
+ * Every answer carries the id of its request. An unknown path answers before its body is read, and
+ * so does a request that does not have one Host, which HTTP/1.1 asks for (RFC 9112, 3.2).
  */
 function nameRequests(app: App): void {
   app.addHook('onRequest', (request, reply, done) => {

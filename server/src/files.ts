@@ -13,7 +13,10 @@ import { dirname } from 'node:path';
 import { OperatorError } from './operator-error.ts';
 import { decodeUtf8 } from './text.ts';
 
-/** The file is not one that can be read whole: not a regular file, or too large. The message names it. */
+/**
+ * The file is not one that can be read whole: not a regular file, or too large. The message names
+ * it.
+ */
 export class UnfitFileError extends OperatorError {
   override readonly name = 'UnfitFileError';
 }
@@ -28,7 +31,8 @@ export function readBytes(path: string, limitBytes: number): { bytes: Buffer; st
     const stats = fstatSync(file);
     if (stats.isDirectory()) throw new UnfitFileError(`${path} is a directory`);
     if (!stats.isFile()) throw new UnfitFileError(`${path} is not a regular file`);
-    // One byte more than the limit: the size that the system tells may be out of date, or 0 in /proc.
+    // One byte more than the limit: the size that the system tells may be out of date, or 0 in
+    // /proc.
     const bytes = Buffer.alloc(Math.min(stats.size || limitBytes, limitBytes) + 1);
     let length = 0;
     while (length < bytes.length) {
@@ -43,7 +47,10 @@ export function readBytes(path: string, limitBytes: number): { bytes: Buffer; st
   }
 }
 
-/** The same as text. A byte order mark at the beginning is skipped. Errors: as `readBytes`, also if it is not UTF-8. */
+/**
+ * The same as text. A byte order mark at the beginning is skipped. Errors: as `readBytes`, also if
+ * it is not UTF-8.
+ */
 export function readText(path: string, limitBytes: number): string {
   const text = decodeUtf8(readBytes(path, limitBytes).bytes);
   if (text === undefined) throw new UnfitFileError(`${path} is not text in UTF-8: save it in that encoding`);

@@ -1,8 +1,9 @@
 import { ApiError } from './api-error.ts';
 
 /**
- * Counts by key with the generic cell rate algorithm (ITU-T I.371): `perMinute` at once, then evenly spaced.
- * It keeps one bucket a key and no timers. The state is this process's own, so N processes allow N times as much.
+ * Counts by key with the generic cell rate algorithm (ITU-T I.371): `perMinute` at once, then
+ * evenly spaced. It keeps one bucket a key and no timers. The state is this process's own, so N
+ * processes allow N times as much.
  */
 export interface RateLimit {
   /** Counts one and returns 0, or counts nothing and returns the whole seconds to wait. */
@@ -16,18 +17,27 @@ export function throwIfLimited(retryAfterSeconds: number): void {
   if (retryAfterSeconds > 0) throw new ApiError('tooFrequent', { retryAfterSeconds });
 }
 
-/** Past this many keys the half that was unused longest is forgotten, so that inventing keys costs no memory. */
+/**
+ * Past this many keys the half that was unused longest is forgotten, so that inventing keys costs
+ * no memory.
+ */
 const KEYS_LIMIT = 200_000;
 const MINUTE_MS = 60_000;
 
-/** How full it was, and when. A call adds MINUTE_MS, and `perMinute` drain each ms: whole numbers, which don't drift. */
+/**
+ * How full it was, and when. A call adds MINUTE_MS, and `perMinute` drain each ms: whole numbers,
+ * which don't drift.
+ */
 interface Bucket {
   level: number;
   atMs: number;
 }
 
 export function createRateLimit(perMinute: number): RateLimit {
-  /** The keys in two halves: those used lately, and those before them, which are forgotten as a whole. */
+  /**
+   * The keys in two halves: those used lately, and those before them, which are forgotten as a
+   * whole.
+   */
   let recent = new Map<string, Bucket>();
   let older = new Map<string, Bucket>();
 

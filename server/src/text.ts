@@ -2,9 +2,9 @@ import { isUtf8 } from 'node:buffer';
 import { OperatorError } from './operator-error.ts';
 
 /*
- * What a text must be before it is stored, signed or sent, whichever way it came in (docs/adr/0021): UTF-8 in bytes,
- * well-formed Unicode in memory. Everything else would become U+FFFD on its way, and two different texts would
- * become equal.
+ * What a text must be before it is stored, signed or sent, whichever way it came in
+ * (docs/adr/0021): UTF-8 in bytes, well-formed Unicode in memory. Everything else would become
+ * U+FFFD on its way, and two different texts would become equal.
  */
 
 const BYTE_ORDER_MARK = '\ufeff';
@@ -19,12 +19,16 @@ export function decodeUtf8(bytes: Buffer): string | undefined {
   return isUtf8(bytes) ? withoutMark(bytes.toString('utf8')) : undefined;
 }
 
-/** JSON text is valid UTF-8 by now, so an unpaired surrogate can come only from an escape: `\ud800` to `\udfff`. */
+/**
+ * JSON text is valid UTF-8 by now, so an unpaired surrogate can come only from an escape: `\ud800`
+ * to `\udfff`.
+ */
 const SURROGATE_ESCAPE = /\\u[dD][89a-fA-F]/;
 
 /**
- * Looks through parsed JSON for a text with an unpaired surrogate, in a value or in a member's name. Returns the
- * dotted path of the value (of the object, for a name), empty for the whole; undefined if all texts are well-formed.
+ * Looks through parsed JSON for a text with an unpaired surrogate, in a value or in a member's
+ * name. Returns the dotted path of the value (of the object, for a name), empty for the whole;
+ * undefined if all texts are well-formed.
  */
 export function findIllFormed(json: string, parsed: unknown): string | undefined {
   if (!SURROGATE_ESCAPE.test(json)) return undefined;
@@ -43,14 +47,14 @@ export function findIllFormed(json: string, parsed: unknown): string | undefined
 }
 
 /*
- * Patterns for JSON Schema. They use only what regular expressions of other languages have too, since merchants
- * generate clients from the OpenAPI documents.
+ * Patterns for JSON Schema. They use only what regular expressions of other languages have too,
+ * since merchants generate clients from the OpenAPI documents.
  */
 
 const NO_CONTROLS = '[^\\u0000-\\u001f\\u007f]*';
 /**
- * A letter, a digit, or a symbol such as an emoji. Not a filler: Hangul and Braille have letters and symbols that show
- * nothing, and U+FFFC and U+FFFD stand for something that is lost.
+ * A letter, a digit, or a symbol such as an emoji. Not a filler: Hangul and Braille have letters
+ * and symbols that show nothing, and U+FFFC and U+FFFD stand for something that is lost.
  */
 const VISIBLE = '(?![\\u115f\\u1160\\u2800\\u3164\\ufffc\\ufffd\\uffa0])[\\p{L}\\p{N}\\p{So}]';
 
@@ -62,12 +66,17 @@ export const FILLED_LINE = `^${NO_CONTROLS}${VISIBLE}${NO_CONTROLS}$`;
 const visible = new RegExp(VISIBLE, 'u');
 const filledLine = new RegExp(FILLED_LINE, 'u');
 
-/** Whether a text says nothing: it has only blanks, punctuation, marks and characters that show nothing. */
+/**
+ * Whether a text says nothing: it has only blanks, punctuation, marks and characters that show
+ * nothing.
+ */
 export function isBlank(text: string): boolean {
   return !visible.test(text);
 }
 
-/** A name for people, as an operator gives it: a line that is not blank, of at most 128 characters. */
+/**
+ * A name for people, as an operator gives it: a line that is not blank, of at most 128 characters.
+ */
 export function requireName(what: string, name: string): void {
   if (isBlank(name)) throw new OperatorError(`${what} needs a name`);
   if (!filledLine.test(name) || name.length > 128)
@@ -75,8 +84,8 @@ export function requireName(what: string, name: string): void {
 }
 
 /**
- * Node replaces bytes of the command line that are not UTF-8 by U+FFFD. Throws an OperatorError for such arguments:
- * nobody means that character.
+ * Node replaces bytes of the command line that are not UTF-8 by U+FFFD. Throws an OperatorError for
+ * such arguments: nobody means that character.
  */
 export function requireUtf8Arguments(given: readonly string[]): void {
   const fault = given.find((argument) => argument.includes('\ufffd') || !argument.isWellFormed());

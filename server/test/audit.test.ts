@@ -28,7 +28,9 @@ before(async () => {
 });
 after(() => platform.close());
 
-/** Reads every chain and computes its hashes anew, by the words of the schema and not by its code. */
+/**
+ * Reads every chain and computes its hashes anew, by the words of the schema and not by its code.
+ */
 async function verifyChains(): Promise<number> {
   const records = await platform.db.query<Row>(
     'records',
@@ -189,7 +191,10 @@ for (const [what, sql, named] of tamperings) {
   });
 }
 
-/** What an attacker does who may write everything in the database: a chain that is whole again, over other words. */
+/**
+ * What an attacker does who may write everything in the database: a chain that is whole again, over
+ * other words.
+ */
 const REWRITE = [
   'alter table audit_records disable trigger user',
   `do $$ declare r record; h bytea := decode(repeat('00', 32), 'hex'); begin

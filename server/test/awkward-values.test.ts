@@ -8,7 +8,8 @@ import { intactChain } from './support/stored-pin.ts';
 import { type Answer, type Merchant, merchantOf, startPlatform, type TestPlatform } from './support/test-platform.ts';
 
 /*
- * Values that mean something in SQL, in an array, in JSON, in a pattern or in JavaScript are nothing but texts here.
+ * Values that mean something in SQL, in an array, in JSON, in a pattern or in JavaScript are
+ * nothing but texts here.
  */
 
 /** Words that could be card numbers. */
@@ -79,7 +80,10 @@ before(async () => {
 after(() => platform.close());
 
 let pans = 700_000;
-/** The round's number stands at the end, so that no value comes twice; a word stays as it is the first time. */
+/**
+ * The round's number stands at the end, so that no value comes twice; a word stays as it is the
+ * first time.
+ */
 const used = new Set<string>();
 function fresh(text: string): string {
   for (let next = text, count = 0; ; next = `${text.slice(0, 58)}${count++}`) {

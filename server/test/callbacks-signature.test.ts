@@ -43,7 +43,8 @@ const cases: [what: string, data: string, signed: string][] = [
     '{"b":"1","B":"2","_":"3","a":"4"}',
     'B=2&_=3&a=4&appId=ak_1&b=1&timestamp=1780000000000',
   ],
-  // UTF-16 puts the surrogates of U+1F600 (D83D) before U+FF01. Code points and UTF-8 do the reverse.
+  // UTF-16 puts the surrogates of U+1F600 (D83D) before U+FF01. Code points and UTF-8 do the
+  // reverse.
   [
     'names by UTF-16 code units',
     '{"\uff01":"1","\u{1f600}":"2"}',
@@ -61,7 +62,8 @@ for (const [what, data, signed] of cases) {
 }
 
 test('gives the same signature as openssl', () => {
-  // printf '%s' 'appId=ak_1&card_no=C1&timestamp=1780000000000' | openssl dgst -sha256 -hmac sandbox-api-secret-0123456789abc
+  // printf '%s' 'appId=ak_1&card_no=C1&timestamp=1780000000000' | openssl dgst -sha256 -hmac
+  // sandbox-api-secret-0123456789abc
   assert.equal(
     signCallback('ak_1', TIMESTAMP, '{"card_no":"C1"}', key),
     'ef5e099151df6bb7921461ab7268e584f4b69b5d1b0ee9fb0630596f7c7356cb',

@@ -1,7 +1,9 @@
 /*
- * The canary: every flow of the product is driven with PINs, PANs, CVVs, secrets, tokens and keys that this test knows, on both key providers,
- * in a process of its own. Then everything that is left is searched for them: log, answers, events, tables, database files, write-ahead
- * log, and the V8 heap. PINs count as whole tokens, against as many PINs that nobody ever used, so that chance is seen for what it is.
+ * The canary: every flow of the product is driven with PINs, PANs, CVVs, secrets, tokens and keys
+ * that this test knows, on both key providers, in a process of its own. Then everything that is
+ * left is searched for them: log, answers, events, tables, database files, write-ahead log, and the
+ * V8 heap. PINs count as whole tokens, against as many PINs that nobody ever used, so that chance
+ * is seen for what it is.
  */
 import assert from 'node:assert/strict';
 import { createSecretKey, randomBytes, randomUUID } from 'node:crypto';
@@ -223,7 +225,8 @@ async function drive(installation: Installation): Promise<Remains> {
   assert.equal(await call(`/card/${CARD}/detail`, undefined, { 'Access-Token': `${token}x` }), 1007);
   assert.equal(await call(`/card/${CARD}/detail`, undefined, { 'Api-Key': SANDBOX_SECRET }), 1008);
 
-  // From applications to cards. What the issuer is told of PANs and share tokens, and the merchant of its token, is told to them alone.
+  // From applications to cards. What the issuer is told of PANs and share tokens, and the merchant
+  // of its token, is told to them alone.
   const shareToken = keep('a share token', `approve-${randomBytes(24).toString('hex')}`);
   const cardholder = { cardholder_unique_no: 'canary', sumsub_share_token: shareToken };
   assert.equal(await call('/cardholder/apply', cardholder), 0);

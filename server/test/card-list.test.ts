@@ -20,7 +20,10 @@ import {
 } from './support/test-platform.ts';
 
 const MAY = { start_time: '2026-05-01', end_time: '2026-06-30' };
-/** 250 cards, three an hour from 2026-04-01 00:00 UTC on; three cards share an instant, so that order needs a second key. */
+/**
+ * 250 cards, three an hour from 2026-04-01 00:00 UTC on; three cards share an instant, so that
+ * order needs a second key.
+ */
 const FIRST_MS = Date.UTC(2026, 3, 1);
 const CARDS = 250;
 

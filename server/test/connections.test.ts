@@ -193,6 +193,22 @@ test('a client that goes on sending after its answer is cut off', async (t) => {
   assert.ok(sent < 20_000_000, `it took ${sent} bytes`);
 });
 
+test('requests whose bodies do not come hold up nobody for long', async (t) => {
+  const server = await serve(t);
+  const merchant = remoteMerchant(server.url);
+  const headers = { ...(await merchant.headers()), 'Content-Type': 'application/json', 'Content-Length': '100' };
+  const slow = Array.from({ length: 600 }, () => rawConnection(t, server.url, '127.0.0.9'));
+  for (const { socket } of slow) socket.write(requestText('POST /open-api/v1/card/pin/set', headers));
+  await sleep(500);
+  const codes: number[] = [];
+  for (let i = 0; i < 10 && !codes.includes(0); i++) codes.push((await merchant.setPin(validPin(i))).code);
+  assert.ok(codes.includes(0), `answers ${codes}`);
+  assert.ok(
+    slow.some(({ socket }) => socket.destroyed || socket.readableEnded),
+    'the slow ones lost their places',
+  );
+});
+
 test('what HTTP knows and the platform does not take is answered with the envelope', async (t) => {
   const server = await serve(t);
   const cases: [text: string, status: string][] = [

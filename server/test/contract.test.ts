@@ -30,8 +30,9 @@ import {
 } from './support/test-platform.ts';
 
 /*
- * The published API's own sample requests, with what they leave open filled in, and the refusals of each call. Every answer is held
- * against the OpenAPI document, and the members of `data` against those that the published samples show.
+ * The published API's own sample requests, with what they leave open filled in, and the refusals of
+ * each call. Every answer is held against the OpenAPI document, and the members of `data` against
+ * those that the published samples show.
  */
 
 const PREFIX = '/open-api/v1';

@@ -17,7 +17,10 @@ function leavesOf(command: Command, name = ''): [name: string, command: Command]
   return command.commands.flatMap((one) => leavesOf(one as Command, `${name} ${one.name()}`.trim()));
 }
 
-/** The commands of one row: a name without its group has that of the first, as in `keys list`, `rotate`. */
+/**
+ * The commands of one row: a name without its group has that of the first, as in `keys list`,
+ * `rotate`.
+ */
 function namesInRow(row: string): string[] {
   const [cell = ''] = row.slice(1).split(/(?<!\\)\|/);
   const names = [...cell.matchAll(/`([^`]+)`/g)].map(([, text = '']) => /^[a-z-]+( [a-z-]+)*/.exec(text)?.[0] ?? '');

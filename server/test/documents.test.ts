@@ -229,7 +229,8 @@ test('/docs is a page that loads nothing from elsewhere', async () => {
     assert.equal(asset.statusCode, 200, reference);
   }
 
-  // The one script that says what the page asks for; the others are the library's, and ask for what this one names.
+  // The one script that says what the page asks for; the others are the library's, and ask for what
+  // this one names.
   const { body: script } = await platform.app.inject('/docs/static/swagger-initializer.js');
   assert.doesNotMatch(script, /['"`](https?:|wss?:)?\/\//);
   assert.match(script, /validatorUrl: null/, 'the library would send the document to a validator elsewhere');

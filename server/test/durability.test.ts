@@ -20,7 +20,10 @@ async function lookInto<T>({ dataDir }: Installation, look: (platform: Platform)
   }
 }
 
-/** Sets a PIN, lets `kill` do its work the moment the answer is there, restarts, and looks for the PIN. */
+/**
+ * Sets a PIN, lets `kill` do its work the moment the answer is there, restarts, and looks for the
+ * PIN.
+ */
 async function killAfterEveryAnswer(
   t: TestContext,
   rounds: number,
@@ -131,7 +134,8 @@ test('a platform that is told to stop with 32 requests in flight answers them al
   const agent = new Agent({ keepAlive: true }); // as merchants' servers do; a kept connection must not hold up the end
   t.after(() => agent.destroy());
 
-  // A lock on the card holds the sets where they are, so that all of them are under way when the signal comes.
+  // A lock on the card holds the sets where they are, so that all of them are under way when the
+  // signal comes.
   const embedded = await lookInto(installation, async ({ url }) => url.expose());
   const blocker = openDatabase({ url: embedded, connections: 1 });
   const answers: Promise<{ status: number; text: string }>[] = [];

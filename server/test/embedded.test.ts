@@ -127,7 +127,8 @@ test('a process that is connecting when the database is killed connects once it 
   const waiting = (count: number) => async () =>
     (await other.tuples('waiting', `select from pg_locks where locktype = 'advisory' and not granted`)).length ===
     count;
-  // As a last user does who would stop the server (USERS_LOCK in db/embedded.ts): whoever comes now waits behind it.
+  // As a last user does who would stop the server (USERS_LOCK in db/embedded.ts): whoever comes now
+  // waits behind it.
   const leaving = assert.rejects(other.tuples('users-lock', 'select pg_advisory_lock(7746273002)'));
   await until('one waits', waiting(1));
   const entering = installation.open();

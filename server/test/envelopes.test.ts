@@ -203,7 +203,10 @@ describe('jwe:', () => {
 });
 
 describe('of ecb and bound,', () => {
-  /** What a merchant's server might have enciphered, right or wrong, as it would come in each envelope. */
+  /**
+   * What a merchant's server might have enciphered, right or wrong, as it would come in each
+   * envelope.
+   */
   const contents: [what: string, digits: string, padded: boolean][] = [
     ['a good PIN', '142536', true],
     ['a run', '111235', true],

@@ -205,7 +205,8 @@ describe('a token that refuses the PIN', { skip: noRemoteHsm }, () => {
     await remote.comeBack();
     const told = /refuses the PIN; it is not asked again: give the right PIN and start the platform again/g;
     await until('it is told', async () => (await readiness()) === 503 && told.test(server.stdout()));
-    // Now a login with the configured PIN would succeed. If there is none, the token was not asked again.
+    // Now a login with the configured PIN would succeed. If there is none, the token was not asked
+    // again.
     remote.changePin(OTHER_PIN, PIN);
     for (let i = 0; i < 10; i++) {
       await new Promise((resolve) => setTimeout(resolve, 200));

@@ -64,7 +64,10 @@ async function changesOf(cardNo = CARD): Promise<string[]> {
     .filter((action) => action !== 'card_created');
 }
 
-/** Keeps everybody else from changing the card until `work` is done; a request waits for it for at most 1 s. */
+/**
+ * Keeps everybody else from changing the card until `work` is done; a request waits for it for at
+ * most 1 s.
+ */
 function whileCardIsHeld(work: () => Promise<void>): Promise<void> {
   return platform.db.transaction(async (tx) => {
     await tx.tuples('hold', 'select from cards where card_no = $1 for update', [CARD]);

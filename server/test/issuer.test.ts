@@ -172,7 +172,8 @@ describe('parallel guesses', () => {
       );
       const mismatches = told.filter((result) => result === 'mismatch').length;
       const matched = told[20] === 'match';
-      // A match clears the count, so that three more may follow it; never more before it than would have blocked.
+      // A match clears the count, so that three more may follow it; never more before it than would
+      // have blocked.
       assert.ok(mismatches >= 3 && mismatches <= (matched ? 5 : 3), `${mismatches} told, ${matched}`);
     }
   });

@@ -39,7 +39,10 @@ after(async () => {
   rmSync(scratch, { recursive: true, force: true });
 });
 
-/** Begins something that changes the key file while another holds it, lets the other do something, and gives what came of the first. */
+/**
+ * Begins something that changes the key file while another holds it, lets the other do something,
+ * and gives what came of the first.
+ */
 async function whileHeld<T>(begin: () => Promise<T>, other: () => Promise<unknown>): Promise<PromiseSettledResult<T>> {
   let begun: Promise<T> | undefined;
   await platform.db.session(async (session) => {

@@ -17,7 +17,9 @@ import { emptyDatabase } from './support/empty-database.ts';
 import { type Installation, install, isRoot, until } from './support/server-process.ts';
 
 const NOT_ROOT = isRoot ? false : 'for root alone';
-/** The user and group of a service, `nobody`: PostgreSQL runs only as a user that the system knows. */
+/**
+ * The user and group of a service, `nobody`: PostgreSQL runs only as a user that the system knows.
+ */
 const [SERVICE, GROUP] = [65_534, 65_534];
 /** A user that no system has. */
 const OTHER = 54_323;

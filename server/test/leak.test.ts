@@ -41,7 +41,10 @@ let platform: Platform;
 let services: Services;
 let merchant: Merchant;
 let stop: () => Promise<unknown>;
-/** Every place where something could have been left, by its name: texts, and the database's own files. */
+/**
+ * Every place where something could have been left, by its name: texts, and the database's own
+ * files.
+ */
 const texts = new Map<string, string>();
 const files = new Map<string, Buffer>();
 const secrets = new Map<string, string>();
@@ -207,8 +210,9 @@ test('rule 11: used PINs are in the files and the write-ahead log no more often 
   const text = wholeFiles();
   const used = hitsOf(usedPins, text);
   const control = hitsOf(controlPins, text);
-  // Seventy stored PINs would stand there at least once each. Chance hardly gives either side one: all these files together hold
-  // about ten words of six digits, in PostgreSQL's settings and planted by us.
+  // Seventy stored PINs would stand there at least once each. Chance hardly gives either side one:
+  // all these files together hold about ten words of six digits, in PostgreSQL's settings and
+  // planted by us.
   assert.ok(used <= control, `${used} hits of used PINs, ${control} of others`);
 });
 

@@ -2,7 +2,10 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 
-/** Runs statements on a log in a process of its own; gives the messages that reached its standard output. */
+/**
+ * Runs statements on a log in a process of its own; gives the messages that reached its standard
+ * output.
+ */
 function messagesOf(statements: string): string[] {
   const log = new URL('../dist/log.js', import.meta.url).pathname;
   const program = `import { createLog } from ${JSON.stringify(log)}; const log = createLog('info'); ${statements}`;

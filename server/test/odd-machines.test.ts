@@ -23,7 +23,9 @@ const NOT_ROOT = isRoot ? false : 'for root alone';
 /** A user id that no /etc/passwd has. */
 const NOBODY_KNOWN = 54_321;
 
-/** Runs a shell script; `$MAIN` is the program, and `$DATA` the data directory of the installation. */
+/**
+ * Runs a shell script; `$MAIN` is the program, and `$DATA` the data directory of the installation.
+ */
 function shell({ dataDir }: Pick<Installation, 'dataDir'>, script: string): Promise<Outcome> {
   const env = { PATH: process.env.PATH, MAIN: `${process.execPath} ${MAIN}`, DATA: dataDir, PINWARD_DATA_DIR: dataDir };
   return new Promise((resolve) => {

@@ -12,7 +12,10 @@ import { API_KEY, FIRST_CARD, MERCHANT_NO } from './support/sandbox.ts';
 import { type Installation, install, type ServerProcess } from './support/server-process.ts';
 import { storedPin } from './support/stored-pin.ts';
 
-/** What every process has taken notice of a change within. It either has asked the database since, or asks it now. */
+/**
+ * What every process has taken notice of a change within. It either has asked the database since,
+ * or asks it now.
+ */
 const NOTICED_AFTER_MS = 1_000;
 const LOCAL = '127.0.0.0/8';
 const SANDBOX_MERCHANT = MERCHANT_NO;

@@ -33,7 +33,9 @@ function range<T>(length: number, of: (i: number) => T): T[] {
   return Array.from({ length }, (_, i) => of(i));
 }
 
-/** Runs `work` in a transaction of somebody else, which holds what it locks until `work` is over. */
+/**
+ * Runs `work` in a transaction of somebody else, which holds what it locks until `work` is over.
+ */
 async function asSomebodyElse<T>(work: (tx: Queryable) => Promise<T>): Promise<T> {
   const elsewhere = openDatabase({ url: platform.databaseUrl, connections: 1 });
   try {

@@ -1,7 +1,8 @@
 /**
- * Runs every test against a real PostgreSQL: the server that TEST_DATABASE_URL names, or one embedded server for the run.
- * Test files clone a migrated and seeded template. `npm test -- gate cards` runs the files whose names hold one of the words.
- * With TEST_DATABASE_URL, files that do not use that server are left out: they would only repeat themselves.
+ * Runs every test against a real PostgreSQL: the server that TEST_DATABASE_URL names, or one
+ * embedded server for the run. Test files clone a migrated and seeded template. `npm test -- gate
+ * cards` runs the files whose names hold one of the words. With TEST_DATABASE_URL, files that do
+ * not use that server are left out: they would only repeat themselves.
  */
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';

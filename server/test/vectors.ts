@@ -1,6 +1,7 @@
 /**
- * Runs a file of published vectors: `npm run vectors -- FILE.json [--skip ALGORITHM ...]`. A line for each algorithm, and at the
- * end `N passed, M failed`; status 1 on a failure. An algorithm that the product does not have has failed, unless skipped by name.
+ * Runs a file of published vectors: `npm run vectors -- FILE.json [--skip ALGORITHM ...]`. A line
+ * for each algorithm, and at the end `N passed, M failed`; status 1 on a failure. An algorithm that
+ * the product does not have has failed, unless skipped by name.
  */
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';

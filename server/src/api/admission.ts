@@ -1,7 +1,7 @@
 /*
- * Which request is served now, and which one waits. Addresses take turns, so that a flood from one of them costs the
- * others little. In one turn of the event loop, requests are started for TURN_MS; then the loop reads its sockets and
- * the answers of the database again.
+ * Which request is served now, and which one waits. Addresses take turns, so that a flood from one
+ * of them costs the others little. In one turn of the event loop, requests are started for TURN_MS;
+ * then the loop reads its sockets and the answers of the database again.
  */
 
 const TURN_MS = 2;
@@ -39,6 +39,7 @@ interface Waiting {
   sinceMs: number;
 }
 
+/** It is long, since its functions share the queues and the turn. */
 export function createAdmission(): Admission {
   /** By address, in the order of their turns: an address that had its turn goes to the end. */
   const queues = new Map<string, Waiting[]>();

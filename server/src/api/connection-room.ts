@@ -3,8 +3,8 @@ import type { Socket } from 'node:net';
 import { addressGroup } from '../net/ip-allowlist.ts';
 
 /**
- * Keeps a server at `limit` connections. One more takes the place of the oldest one that is not busy, of the address
- * that has the most: so no address can shut the others out.
+ * Keeps a server at `limit` connections. One more takes the place of the oldest one that is not
+ * busy, of the address that has the most: so no address can shut the others out.
  */
 export function keepRoom(server: Server, limit: number, isBusy: (socket: Socket) => boolean): void {
   /** By address, oldest first. */

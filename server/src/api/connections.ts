@@ -9,21 +9,26 @@ import { keepRoom } from './connection-room.ts';
 import { ignoreUpgrades } from './upgrades.ts';
 
 /*
- * Connections and their limits. Requests of one connection are served one after the other: the next one starts when
- * the answer before it has been handed to the system. So a client that sends much and reads nothing makes the process
- * hold one answer for each connection, whatever it asks for.
+ * Connections and their limits. Requests of one connection are served one after the other: the next
+ * one starts when the answer before it has been handed to the system. So a client that sends much
+ * and reads nothing makes the process hold one answer for each connection, whatever it asks for.
  */
 
 const CONNECTIONS_LIMIT = 10_000;
 /** Pipelined requests that wait behind the one before them: of one connection, and of all. */
 const PIPELINED_PER_CONNECTION = 128;
 const PIPELINED_LIMIT = 4_096;
-/** Bytes of answers that clients do not read. Beyond it, the connection of the oldest answer is closed. */
+/**
+ * Bytes of answers that clients do not read. Beyond it, the connection of the oldest answer is
+ * closed.
+ */
 const UNREAD_BYTES_LIMIT = 64 * 1024 * 1024;
 /** What an answer counts for that is read from a file while it is sent. */
 const STREAM_BYTES = 128 * 1024;
 /** How long an answer may wait for the client to read it. */
 const UNREAD_TIMEOUT_MS = 10_000;
+/** How long a request may hold a place without its whole body, while others wait for one. */
+const SLOW_BODY_MS = 1_000;
 /** From the first byte of a request to its last: a client that trickles loses its connection. */
 const REQUEST_TIMEOUT_MS = 10_000;
 /** What a request may still send after its answer. Beyond it, the connection is closed. */
@@ -40,7 +45,10 @@ interface Connection {
   /** The request that is in service, or waits for it. */
   current: IncomingMessage | undefined;
   pipelined: [IncomingMessage, ServerResponse][];
-  /** What happens to the connection when all of them are answered. Until then nothing is read from it. */
+  /**
+   * What happens to the connection when all of them are answered. Until then nothing is read from
+   * it.
+   */
   afterwards: (() => void) | undefined;
 }
 
@@ -54,20 +62,26 @@ export interface Connections {
   /** Creates the HTTP server that hands requests to `serve`, within the limits. */
   createServer(serve: RequestListener): Server;
   /**
-   * Ends the connections when the app closes: first the requests in service end, then every connection is closed, idle
-   * ones too. A client that does not finish its request is cut off after REQUEST_TIMEOUT_MS.
+   * Ends the connections when the app closes: first the requests in service end, then every
+   * connection is closed, idle ones too. A client that does not finish its request is cut off after
+   * REQUEST_TIMEOUT_MS.
    */
   closeWith(app: FastifyInstance): void;
 }
 
-/** `addressOf` tells whose request it is: addresses take turns if the process is busy. */
+/**
+ * `addressOf` tells whose request it is: addresses take turns if the process is busy.
+ *
+ * It is long, since its functions share the state of each connection.
+ */
 export function createConnections(log: Logger, addressOf: (request: IncomingMessage) => string): Connections {
   const connections = new WeakMap<Socket, Connection>();
   const admission = createAdmission();
   /** More than one if the host's name has several addresses. */
   const servers: Server[] = [];
   let pipelined = 0;
-  const serving = new Set<ServerResponse>();
+  /** Since when. Oldest first. */
+  const serving = new Map<ServerResponse, number>();
   /** Oldest first. */
   const unread = new Map<ServerResponse, Unread>();
   let unreadBytes = 0;
@@ -101,7 +115,7 @@ export function createConnections(log: Logger, addressOf: (request: IncomingMess
       address: () => addressOf(request),
       start() {
         if (response.destroyed) return admission.release(); // its client has gone
-        serving.add(response);
+        serving.set(response, performance.now());
         response.on('pipe', onPiped).on('prefinish', onWritten);
         connection.serve(request, response);
       },
@@ -167,7 +181,10 @@ export function createConnections(log: Logger, addressOf: (request: IncomingMess
     };
   }
 
-  /** What is not HTTP never becomes a request. It gets the envelope all the same, and the connection ends. */
+  /**
+   * What is not HTTP never becomes a request. It gets the envelope all the same, and the connection
+   * ends.
+   */
   function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void {
     const connection = connections.get(socket);
     const end = (): void => endWith(socket, statusLineOf(error.code));
@@ -190,6 +207,7 @@ export function createConnections(log: Logger, addressOf: (request: IncomingMess
   }
 
   function sweep(): void {
+    if (admission.counts().waiting > 0) cutSlowBodies();
     admission.expire();
     const latestMs = performance.now() - UNREAD_TIMEOUT_MS;
     for (const [response, { sinceMs }] of unread) {
@@ -198,6 +216,15 @@ export function createConnections(log: Logger, addressOf: (request: IncomingMess
     }
     if (refused > 0) log.warn({ refused, ...admission.counts(), unreadBytes }, 'overloaded: requests were refused');
     refused = 0;
+  }
+
+  /** While others wait, a client that is slow to send its body loses its place to them. */
+  function cutSlowBodies(): void {
+    const latestMs = performance.now() - SLOW_BODY_MS;
+    for (const [{ req }, sinceMs] of serving) {
+      if (sinceMs > latestMs) break;
+      if (!req.complete) req.socket.destroy();
+    }
   }
 
   return {
@@ -244,7 +271,10 @@ export function createConnections(log: Logger, addressOf: (request: IncomingMess
   };
 }
 
-/** Reads what a client still sends of a request that was answered already, so that the client reads the answer. */
+/**
+ * Reads what a client still sends of a request that was answered already, so that the client reads
+ * the answer.
+ */
 function drain(request: IncomingMessage): void {
   let drained = 0;
   request.on('data', (bytes: Buffer) => {
@@ -254,7 +284,10 @@ function drain(request: IncomingMessage): void {
   request.read(0); // else Node reads the rest itself, without limit
 }
 
-/** Answers with the envelope before a request reaches Fastify. In English: its headers were not looked at. */
+/**
+ * Answers with the envelope before a request reaches Fastify. In English: its headers were not
+ * looked at.
+ */
 function refuse(
   response: ServerResponse,
   status: number,
@@ -287,41 +320,4 @@ function headersOf(body: string): Record<string, string> {
 function statusLineOf(errorCode: string | undefined): string {
   if (errorCode === 'HPE_HEADER_OVERFLOW') return '431 Request Header Fields Too Large';
   return errorCode === 'ERR_HTTP_REQUEST_TIMEOUT' ? '408 Request Timeout' : '400 Bad Request';
-}
-
-/** Tells the app of work that its close must wait for. */
-export type Track = (work: Promise<unknown>) => void;
-
-/**
- * Makes a close wait for handlers, whose callers may have gone away, and for other work that is tracked: so the
- * database is there until they end. Call it before routes are added.
- */
-export function trackHandlers(app: FastifyInstance): Track {
-  let running = 0;
-  let whenIdle: (() => void) | undefined;
-  const ended = (): void => {
-    running--;
-    if (running === 0) whenIdle?.();
-  };
-  function track(work: Promise<unknown>): void {
-    running++;
-    work.then(ended, ended);
-  }
-  app.addHook('onRoute', (route) => {
-    const { handler } = route;
-    route.handler = function tracked(request, reply) {
-      const result: unknown = handler.call(this, request, reply);
-      if (result instanceof Promise) track(result);
-      return result;
-    };
-  });
-  app.addHook('onClose', async () => {
-    // Again and again, since one leads to another: a handler, then the storing of its answer.
-    while (running > 0) {
-      await new Promise<void>((resolve) => {
-        whenIdle = () => setImmediate(resolve);
-      });
-    }
-  });
-  return track;
 }

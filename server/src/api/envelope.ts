@@ -37,12 +37,14 @@ export function answeredCode(request: FastifyRequest): number {
 }
 
 /**
- * Answers any fault. A refusal that the contract knows keeps its code, with HTTP 200 (docs/adr/0003). Anything else
- * answers 1001, which says nothing about it, and is logged under the request's id. A call that found the process too
- * busy was not begun: it answers 1009 with HTTP 503.
+ * Answers any fault. A refusal that the contract knows keeps its code, with HTTP 200
+ * (docs/adr/0003). Anything else answers 1001, which says nothing about it, and is logged under the
+ * request's id. A call that found the process too busy was not begun: it answers 1009 with HTTP
+ * 503.
  */
 export function answerFault(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
-  // Fastify would close the connection, while the client still sends: it would see a reset in place of the answer.
+  // Fastify would close the connection, while the client still sends: it would see a reset in place
+  // of the answer.
   reply.removeHeader('connection');
   if (error instanceof OverloadError) {
     reply.header('Retry-After', '1');

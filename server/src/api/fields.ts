@@ -4,12 +4,18 @@ import Type, { type TSchema } from 'typebox';
 import { FILLED_LINE, isBlank } from '../text.ts';
 import { successSchema } from './envelope.ts';
 
-/** The platform's number of a card, a cardholder and so on. Imported ones may have another form than ours. */
+/**
+ * The platform's number of a card, a cardholder and so on. Imported ones may have another form than
+ * ours.
+ */
 export function OrderNumber(description: string) {
   return Type.String({ pattern: '^[A-Za-z0-9_-]{1,64}$', description });
 }
 
-/** A line of text that is not blank: it has a letter, a digit or a symbol, and no control characters. */
+/**
+ * A line of text that is not blank: it has a letter, a digit or a symbol, and no control
+ * characters.
+ */
 export function FilledLine(maxLength: number, description?: string) {
   return Type.String({ minLength: 1, maxLength, pattern: FILLED_LINE, ...(description && { description }) });
 }
@@ -19,12 +25,18 @@ export function UniqueNumber(description: string) {
   return FilledLine(64, description);
 }
 
-/** A member that may be absent. `null` means the same, since many JSON libraries write it for a missing value. */
+/**
+ * A member that may be absent. `null` means the same, since many JSON libraries write it for a
+ * missing value.
+ */
 export function Maybe<T extends TSchema>(schema: T) {
   return Type.Optional(Type.Union([schema, Type.Null()]));
 }
 
-/** A filter by a number of either kind. An empty one filters nothing: the API's own samples send empty fields. */
+/**
+ * A filter by a number of either kind. An empty one filters nothing: the API's own samples send
+ * empty fields.
+ */
 export const Filter = Maybe(Type.String({ maxLength: 64, pattern: '^[^\\u0000]*$' }));
 
 /** The text of a member that may be absent; a blank one is absent. */

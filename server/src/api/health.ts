@@ -13,8 +13,8 @@ const CHECKED_FOR_MS = 1_000;
 const FILLER = 'x'.repeat(7_000);
 
 /**
- * For load balancers, without envelope and without gate: `/healthz` answers while the process runs, `/readyz` tells
- * whether it can set a PIN.
+ * For load balancers, without envelope and without gate: `/healthz` answers while the process runs,
+ * `/readyz` tells whether it can set a PIN.
  */
 export function healthRoutes(services: Services): FastifyPluginAsyncTypebox {
   const readiness = createReadiness(services);
@@ -48,7 +48,10 @@ export function healthRoutes(services: Services): FastifyPluginAsyncTypebox {
   };
 }
 
-/** Checks what a PIN set needs. However many ask, there is one check a second, on connections of its own. */
+/**
+ * Checks what a PIN set needs. However many ask, there is one check a second, on connections of its
+ * own.
+ */
 function createReadiness(services: Services): () => Promise<Readiness> {
   let latest: Promise<Readiness> | undefined;
   let validUntil = 0;
@@ -81,7 +84,10 @@ async function check({ log, db, keys }: Services): Promise<Readiness> {
 
 const ROLLED_BACK = Symbol('rolled back');
 
-/** Writes a row and rolls it back: so a read-only node and a full disk are found before a PIN set finds them. */
+/**
+ * Writes a row and rolls it back: so a read-only node and a full disk are found before a PIN set
+ * finds them.
+ */
 function tryWrite(monitor: Services['db']['monitor']): Promise<void> {
   return monitor
     .transaction(async (tx) => {

@@ -3,7 +3,10 @@ import type { ImportedCard } from '../cards/import-card.ts';
 import { LINE } from '../text.ts';
 import { CardTypeField, Email, Expiry, OrderNumber, Pan, UniqueNumber } from './fields.ts';
 
-/** A card that exists elsewhere already, as `card/import` and each line of `cards import` bring it in. */
+/**
+ * A card that exists elsewhere already, as `card/import` and each line of `cards import` bring it
+ * in.
+ */
 export const ImportedCardBody = Type.Object({
   merchant_no: OrderNumber('Whose customer holds it'),
   card_no: Type.Optional(OrderNumber('Its number so far; a new one if absent')),

@@ -3,9 +3,10 @@ import { ApiError } from '../api-error.ts';
 import { decodeUtf8, findIllFormed } from '../text.ts';
 
 /**
- * Reads JSON bodies (RFC 8259: UTF-8, a byte order mark is skipped). Call it before routes are added. A call whose body
- * has no required member needs no body, and where there is none its Content-Type does not count. Errors, all 1004: on `Content-Type` another charset; on the field an unpaired
- * surrogate; without a field bytes that are not UTF-8, or no JSON.
+ * Reads JSON bodies (RFC 8259: UTF-8, a byte order mark is skipped). Call it before routes are
+ * added. A call whose body has no required member needs no body, and where there is none its
+ * Content-Type does not count. Errors, all 1004: on `Content-Type` another charset; on the field an
+ * unpaired surrogate; without a field bytes that are not UTF-8, or no JSON.
  */
 export function readJsonBodies(app: FastifyInstance): void {
   // Fastify's own, for its refusal of `__proto__`. It calls back before it returns.
@@ -41,7 +42,10 @@ export function readJsonBodies(app: FastifyInstance): void {
   });
 }
 
-/** Whether the charset of the Content-Type is UTF-8, or ASCII, which is a part of it; JSON needs none. */
+/**
+ * Whether the charset of the Content-Type is UTF-8, or ASCII, which is a part of it; JSON needs
+ * none.
+ */
 function isUtf8Type(request: FastifyRequest): boolean {
   const charset = /;\s*charset\s*=\s*"?([^";\s]*)/i.exec(request.headers['content-type'] ?? '')?.[1];
   return charset === undefined || /^(utf-?8|us-ascii|ascii)$/i.test(charset);

@@ -13,7 +13,10 @@ const Jwk = Type.Object({
   alg: Type.String(),
 });
 
-/** The keys to which `jwe` envelopes are sealed (RFC 7517). Public: a cardholder's browser fetches them too. */
+/**
+ * The keys to which `jwe` envelopes are sealed (RFC 7517). Public: a cardholder's browser fetches
+ * them too.
+ */
 export function jwksRoutes({ keys }: Services): FastifyPluginAsyncTypebox {
   return async (app) => {
     app.get(

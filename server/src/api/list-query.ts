@@ -36,9 +36,10 @@ export function readPage(body: PageBody): Page {
 }
 
 /**
- * Reads the range and page of a list call. `start_time` and `end_time` are `yyyy-MM-dd` or `yyyy-MM-dd HH:mm:ss` in
- * the zone of the Timezone header (UTC+8 by default). The range includes its start and not its end; an `end_time`
- * that is only a date stands for the whole day. Errors: 1004 with the field, 1019, 1020.
+ * Reads the range and page of a list call. `start_time` and `end_time` are `yyyy-MM-dd` or
+ * `yyyy-MM-dd HH:mm:ss` in the zone of the Timezone header (UTC+8 by default). The range includes
+ * its start and not its end; an `end_time` that is only a date stands for the whole day. Errors:
+ * 1004 with the field, 1019, 1020.
  */
 export function readListQuery(
   body: PageBody & { start_time: string; end_time: string },

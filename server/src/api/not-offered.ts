@@ -10,7 +10,10 @@ const NOT_OFFERED = [
   /^\/open-api\/v1\/card\/consume\/[^/]+\/info$/,
 ];
 
-/** Whether a request target, a path or a whole URL, is one of a call of the API that this platform does not offer. */
+/**
+ * Whether a request target, a path or a whole URL, is one of a call of the API that this platform
+ * does not offer.
+ */
 export function isNotOffered(url: string): boolean {
   const path = url.replace(/^[a-z]+:\/\/[^/?#]*/i, '').replace(/[?#].*$/s, '');
   return NOT_OFFERED.some((call) => call.test(path));

@@ -8,9 +8,9 @@ import { documentedCallbacks } from './callbacks.ts';
 import { refusalsOf } from './operation-codes.ts';
 
 /*
- * The two OpenAPI documents. They are made from the routes: their schemas validate, serialise and document. A gate and
- * the repeating of answers add headers to every route of a scope. They mark these routes (`config`), and this file
- * writes the headers into the documents.
+ * The two OpenAPI documents. They are made from the routes: their schemas validate, serialise and
+ * document. A gate and the repeating of answers add headers to every route of a scope. They mark
+ * these routes (`config`), and this file writes the headers into the documents.
  */
 
 declare module 'fastify' {
@@ -66,7 +66,10 @@ export function merchantDocument(app: FastifyInstance): object {
   return app.swagger();
 }
 
-/** Collects the routes of the issuers' scope into a document of its own, served at `/openapi.json` of the scope. */
+/**
+ * Collects the routes of the issuers' scope into a document of its own, served at `/openapi.json`
+ * of the scope.
+ */
 export async function documentIssuerApi(scope: FastifyInstance): Promise<void> {
   await scope.register(swagger, {
     decorator: 'issuerSwagger' as never,
@@ -125,7 +128,10 @@ export async function serveDocuments(app: FastifyInstance): Promise<void> {
   });
 }
 
-/** Sends a document from one buffer that is made at the first request, so that many readers cost no more memory. */
+/**
+ * Sends a document from one buffer that is made at the first request, so that many readers cost no
+ * more memory.
+ */
 function sendDocument(make: () => object): (request: FastifyRequest, reply: FastifyReply) => FastifyReply {
   let body: Buffer | undefined;
   let etag = '';
@@ -150,7 +156,10 @@ function forEachOperation(document: Document, visit: (key: string, operation: Op
     for (const [method, operation] of Object.entries(operations)) visit(operationKey(method, path), operation);
 }
 
-/** Adds what the gate and the repeating of answers bring: headers of the request, and headers of the answer. */
+/**
+ * Adds what the gate and the repeating of answers bring: headers of the request, and headers of the
+ * answer.
+ */
 function completeMerchantOperation(
   key: string,
   operation: Operation,

@@ -66,7 +66,9 @@ const OWN: Record<string, ErrorName[]> = {
 };
 
 export interface Operation {
-  /** `post /open-api/v1/card/list`: the method in lower case, and the path as the document has it. */
+  /**
+   * `post /open-api/v1/card/list`: the method in lower case, and the path as the document has it.
+   */
   key: string;
   gate: 'merchant' | 'merchant without token' | 'issuer';
   repeatable: boolean;

@@ -3,8 +3,8 @@ import type { FastifyInstance, HTTPMethods } from 'fastify';
 import { sendFailure } from './envelope.ts';
 
 /**
- * Collects the methods of the routes that follow. The returned function then adds routes for all other methods of
- * their paths, which answer 405 and name the right ones.
+ * Collects the methods of the routes that follow. The returned function then adds routes for all
+ * other methods of their paths, which answer 405 and name the right ones.
  */
 export function collectMethods(app: FastifyInstance): () => void {
   // All that Node can parse. It hands CONNECT to nobody who serves requests.

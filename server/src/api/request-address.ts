@@ -5,7 +5,10 @@ import { createAllowlist, plainAddress } from '../net/ip-allowlist.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** The address that it came from. Empty if the caller has gone already; no allowlist holds the empty address. */
+    /**
+     * The address that it came from. Empty if the caller has gone already; no allowlist holds the
+     * empty address.
+     */
     address: string;
   }
 }
@@ -13,9 +16,9 @@ declare module 'fastify' {
 export type ReadAddress = (request: IncomingMessage) => string;
 
 /**
- * Returns a function that reads the address that a request came from: the other end of the connection or, if that is a
- * trusted proxy, the last address of `X-Forwarded-For` that is not one. What is not an address there counts as the
- * address of the proxy that wrote it.
+ * Returns a function that reads the address that a request came from: the other end of the
+ * connection or, if that is a trusted proxy, the last address of `X-Forwarded-For` that is not one.
+ * What is not an address there counts as the address of the proxy that wrote it.
  */
 export function createAddressReader(trustProxy: readonly string[]): ReadAddress {
   const isProxy = createAllowlist(trustProxy);
@@ -34,7 +37,10 @@ export function createAddressReader(trustProxy: readonly string[]): ReadAddress 
   };
 }
 
-/** Proxies write `192.0.2.1`, `192.0.2.1:4711`, `2001:db8::1`, `[2001:db8::1]` and `[2001:db8::1]:4711`. */
+/**
+ * Proxies write `192.0.2.1`, `192.0.2.1:4711`, `2001:db8::1`, `[2001:db8::1]` and
+ * `[2001:db8::1]:4711`.
+ */
 function addressIn(hop: string): string | undefined {
   const [, bracketed, v4] = /^(?:\[([^\]]+)\]|([\d.]+))(?::\d{1,5})?$/.exec(hop) ?? [];
   const address = bracketed ?? v4 ?? hop;

@@ -4,14 +4,18 @@ import type { Socket } from 'node:net';
 /** Hop-by-hop headers that only serve an upgrade (RFC 9110, 7.8; RFC 7540, 3.2). */
 const UPGRADE_HEADERS: ReadonlySet<string> = new Set(['upgrade', 'http2-settings']);
 
-/** Fastify passes the upgrades of a second server (a host name with several addresses) on to the first one. */
+/**
+ * Fastify passes the upgrades of a second server (a host name with several addresses) on to the
+ * first one.
+ */
 const taken = new WeakSet<IncomingMessage>();
 
 /**
- * Makes the server ignore `Upgrade`, as RFC 9110, 7.8 asks of one that does not take it. Java's HTTP client sends
- * `Upgrade: h2c` by default. Node's parser stops after such a request and loses what follows it in the same read. So
- * the request is put back in front of the connection's bytes, without those headers, and read again by a new parser.
- * `afterAnswers` makes that wait for the requests before it: the old parser's answers go first.
+ * Makes the server ignore `Upgrade`, as RFC 9110, 7.8 asks of one that does not take it. Java's
+ * HTTP client sends `Upgrade: h2c` by default. Node's parser stops after such a request and loses
+ * what follows it in the same read. So the request is put back in front of the connection's bytes,
+ * without those headers, and read again by a new parser. `afterAnswers` makes that wait for the
+ * requests before it: the old parser's answers go first.
  */
 export function ignoreUpgrades(server: Server, afterAnswers: (socket: Socket, work: () => void) => void): void {
   server.on('upgrade', (request: IncomingMessage, socket: Socket, rest: Buffer) => {

@@ -1,4 +1,7 @@
-/** Who does something: a merchant's request, an issuer's request, the operator at the command line, or the sandbox. */
+/**
+ * Who does something: a merchant's request, an issuer's request, the operator at the command line,
+ * or the sandbox.
+ */
 export type Actor = MerchantActor | IssuerActor | 'operator' | 'sandbox';
 
 /** A merchant's request: its credential, the address that it came from, and its id. */

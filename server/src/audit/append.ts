@@ -4,10 +4,11 @@ import { type Actor, auditDetails } from './actor.ts';
 import { SUBJECTS, type SubjectKind } from './subject.ts';
 
 /*
- * What happened to what, and who did it, in hash chains: one for each card, cardholder, merchant and issuer, and one
- * for the platform. Each record's hash covers the hash before it, so that a change, a gap or a new order shows.
- * The row that holds a chain's head (audit_count, audit_head) is locked and moved on by the statement that appends.
- * The SQL of both steps stands here alone, also for statements of features that append while they do other work.
+ * What happened to what, and who did it, in hash chains: one for each card, cardholder, merchant
+ * and issuer, and one for the platform. Each record's hash covers the hash before it, so that a
+ * change, a gap or a new order shows. The row that holds a chain's head (audit_count, audit_head)
+ * is locked and moved on by the statement that appends. The SQL of both steps stands here alone,
+ * also for statements of features that append while they do other work.
  */
 
 export type AuditAction =
@@ -84,9 +85,9 @@ export function firstHead(merchantId: string, cardNo: string, { atMs, action, de
 }
 
 /**
- * SQL: inserts the record that a chain was advanced by. `from` names a table expression with the columns
- * merchant_id, audit_count and audit_head of the advanced row, and the columns that the expressions use.
- * `at` is a timestamptz.
+ * SQL: inserts the record that a chain was advanced by. `from` names a table expression with the
+ * columns merchant_id, audit_count and audit_head of the advanced row, and the columns that the
+ * expressions use. `at` is a timestamptz.
  */
 export function insertRecord(
   kind: SubjectKind,
@@ -106,8 +107,8 @@ interface NewRecord {
 }
 
 /**
- * Locks the head of the chain, computes the new hash from it, appends. Returns the time of the record. Throws if there
- * is no such row.
+ * Locks the head of the chain, computes the new hash from it, appends. Returns the time of the
+ * record. Throws if there is no such row.
  */
 async function append(tx: Queryable, kind: SubjectKind, key: unknown[], record: NewRecord): Promise<number> {
   const { table, key: columns, of } = SUBJECTS[kind];
@@ -128,8 +129,8 @@ async function append(tx: Queryable, kind: SubjectKind, key: unknown[], record: 
 }
 
 /**
- * Appends to a card's chain, in the transaction of the change. Returns the time of the record, which is the time of the
- * change's event too.
+ * Appends to a card's chain, in the transaction of the change. Returns the time of the record,
+ * which is the time of the change's event too.
  */
 export function auditCard(
   tx: Queryable,

@@ -4,9 +4,9 @@ import type { AuditRecord, ChainHead, Checkpoint, Signing } from './store.ts';
 import { chainOf } from './subject.ts';
 
 /*
- * The rule of the chains, and what is signed of them. The database has the rule too (`audit_hash`), since a
- * statement that appends hashes on the row that it has locked. Here it is written a second time, so that a database
- * that lies is found out.
+ * The rule of the chains, and what is signed of them. The database has the rule too (`audit_hash`),
+ * since a statement that appends hashes on the row that it has locked. Here it is written a second
+ * time, so that a database that lies is found out.
  */
 
 export const CHAIN_START = Buffer.alloc(32);
@@ -19,7 +19,10 @@ export function hashOf(previous: Uint8Array, record: Omit<AuditRecord, 'hash'>):
   return createHash('sha256').update(previous).update(text).digest();
 }
 
-/** The digest of a signing, over heads in their order. It covers the digest before it, so no signing can be removed. */
+/**
+ * The digest of a signing, over heads in their order. It covers the digest before it, so no signing
+ * can be removed.
+ */
 export function startDigest(signingId: number, atMs: number, previousDigest: Uint8Array) {
   const start = encodeFields(['pinward/audit-signing/v1', signingId, atMs, previousDigest]);
   const hash = createHash('sha256').update(start);

@@ -4,8 +4,9 @@ import { merchantNumbers, readCheckpoint, readHeads, readHeadsOfSigning, readRec
 import { chainOf, type Subject } from './subject.ts';
 
 /**
- * The whole audit trail as JSON lines: signings with the public key that checks them, the heads that they cover,
- * checkpoints, and every record since `sinceMs`, chain by chain. Kept elsewhere, it proves later what was there.
+ * The whole audit trail as JSON lines: signings with the public key that checks them, the heads
+ * that they cover, checkpoints, and every record since `sinceMs`, chain by chain. Kept elsewhere,
+ * it proves later what was there.
  */
 export async function* exportAudit(db: Queryable, keys: Keys, sinceMs: number): AsyncGenerator<string> {
   const merchants = await merchantNumbers(db);

@@ -9,8 +9,9 @@ import type { Subject } from './subject.ts';
 import { verifyAudit } from './verify-audit.ts';
 
 /**
- * Deletes records from before a time and leaves a signed checkpoint in each chain, from which its later records
- * still verify. Refuses a broken trail: signing it would make the break good. Returns how many records it deleted.
+ * Deletes records from before a time and leaves a signed checkpoint in each chain, from which its
+ * later records still verify. Refuses a broken trail: signing it would make the break good. Returns
+ * how many records it deleted.
  */
 export async function pruneAudit(db: Database, keys: Keys, now: () => number, beforeMs: number): Promise<number> {
   const { breaks } = await atOneMoment(db, (snapshot) => verifyAudit(snapshot, keys));

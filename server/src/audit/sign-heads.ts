@@ -6,8 +6,9 @@ import { CHAIN_START, signHeads, startDigest } from './chain.ts';
 import { type ChainHead, fetchUnsigned, insertSigning, lastSigning, openUnsigned } from './store.ts';
 
 /**
- * Signs the heads of all chains that changed since they were last signed, on one snapshot, so that nobody who
- * appends has to wait. Returns how many; 0 if none changed, or another process is signing.
+ * Signs the heads of all chains that changed since they were last signed, on one snapshot, so that
+ * nobody who appends has to wait. Returns how many; 0 if none changed, or another process is
+ * signing.
  */
 export async function signAuditHeads(db: Database, keys: Keys, now: () => number): Promise<number> {
   return db.session(async (session) => {

@@ -17,7 +17,9 @@ export interface AuditRecord extends Subject {
   hash: Buffer;
 }
 
-/** Runs reads on one snapshot, so that records which are appended meanwhile do not look like faults. */
+/**
+ * Runs reads on one snapshot, so that records which are appended meanwhile do not look like faults.
+ */
 export async function atOneMoment<T>(db: Database, work: (snapshot: Queryable) => Promise<T>): Promise<T> {
   return db.session(async (session) => {
     await session.script('begin isolation level repeatable read read only');
@@ -45,19 +47,24 @@ const sameSubject = (a: string, b: string): string =>
 /** SQL: the subject's columns, for rows that extend `Subject`. */
 const SUBJECT_COLUMNS = 'merchant_id as "merchantId", subject_kind as kind, subject';
 
-/** SQL: the condition that a row is about the subject of the first three parameters (`valuesOf`). */
+/**
+ * SQL: the condition that a row is about the subject of the first three parameters (`valuesOf`).
+ */
 const OF_SUBJECT = 'merchant_id = $1 and subject_kind = $2 and subject = $3';
 
 function valuesOf({ merchantId, kind, subject }: Subject): unknown[] {
   return [merchantId, kind, subject];
 }
 
-/** In the text of the statement, so that the planner knows that a page is small and walks the index. */
+/**
+ * In the text of the statement, so that the planner knows that a page is small and walks the index.
+ */
 const HEADS_PAGE = 500;
 
 /**
- * Every chain's head once, page by page. Each table is walked along its own key, so that a page costs a page
- * however many rows there are. The order of the chains means nothing: it is that of the database's collation.
+ * Every chain's head once, page by page. Each table is walked along its own key, so that a page
+ * costs a page however many rows there are. The order of the chains means nothing: it is that of
+ * the database's collation.
  */
 export async function* readHeads(db: Queryable): AsyncGenerator<ChainHead[]> {
   for (const [kind, { table, key, of }] of Object.entries(SUBJECTS) as [
@@ -99,8 +106,9 @@ export async function* readRecords(db: Queryable, subject: Subject, seq: number)
 }
 
 /**
- * A subject that has records and no row that holds its head, if there is one. As a difference of sets, which hashes
- * or sorts each side once: as a join it was planned to look through all cardholders of the merchant for each record.
+ * A subject that has records and no row that holds its head, if there is one. As a difference of
+ * sets, which hashes or sorts each side once: as a join it was planned to look through all
+ * cardholders of the merchant for each record.
  */
 export async function findOrphan(db: Queryable): Promise<Subject | undefined> {
   const [row] = await db.query<Subject>(
@@ -152,7 +160,10 @@ export async function lastSigning(db: Queryable): Promise<Signing | undefined> {
   return row;
 }
 
-/** The order in which heads are signed: by merchant, then by the chain's name byte by byte. The index has it too. */
+/**
+ * The order in which heads are signed: by merchant, then by the chain's name byte by byte. The
+ * index has it too.
+ */
 const SIGNING_ORDER = 'merchant_id, audit_chain(subject_kind, subject) collate "C"';
 
 /** The heads of one signing, in the order in which they were signed, page by page. */
@@ -171,7 +182,10 @@ export async function* readHeadsOfSigning(db: Queryable, signingId: number): Asy
   }
 }
 
-/** Opens a cursor over the heads that no signing covers yet, for `fetchUnsigned`. Runs in a repeatable read transaction. */
+/**
+ * Opens a cursor over the heads that no signing covers yet, for `fetchUnsigned`. Runs in a
+ * repeatable read transaction.
+ */
 export async function openUnsigned(tx: Queryable): Promise<void> {
   await tx.query(
     'open-unsigned',
@@ -260,7 +274,10 @@ export async function putCheckpoint(tx: Queryable, checkpoint: Checkpoint): Prom
   );
 }
 
-/** Deletes a chain's records up to `seq`. The database refuses unless a checkpoint stands in for them. */
+/**
+ * Deletes a chain's records up to `seq`. The database refuses unless a checkpoint stands in for
+ * them.
+ */
 export async function deleteThrough(tx: Queryable, subject: Subject, seq: number): Promise<number> {
   const deleted = await tx.query(
     'delete-records',

@@ -6,8 +6,9 @@ interface SubjectTable {
   /** The table's primary key, along whose index all heads are read (store.ts). */
   key: readonly string[];
   /**
-   * SQL expressions over a row, by its alias with a dot (`c.`) or none: the merchant's id (0 without one), the
-   * subject's number, and the chain's name in hashes, as the SQL function `audit_chain` gives it.
+   * SQL expressions over a row, by its alias with a dot (`c.`) or none: the merchant's id (0
+   * without one), the subject's number, and the chain's name in hashes, as the SQL function
+   * `audit_chain` gives it.
    */
   of: (row: string) => { merchantId: string; number: string; chain: string };
 }
@@ -54,7 +55,10 @@ export interface Subject {
   subject: string;
 }
 
-/** The name of a chain in hashes and signatures, beside the merchant's id. The SQL function `audit_chain` is the same. */
+/**
+ * The name of a chain in hashes and signatures, beside the merchant's id. The SQL function
+ * `audit_chain` is the same.
+ */
 export function chainOf({ kind, subject }: { kind: SubjectKind; subject: string }): string {
   if (kind === 'card') return subject;
   return kind === 'merchant' || kind === 'platform' ? '' : `${kind}:${subject}`;

@@ -24,7 +24,10 @@ export interface AuditVerdict {
 
 const BREAKS_LIMIT = 20;
 
-/** Walks every chain from its start or checkpoint to its head, compares it with what was signed, checks signatures. */
+/**
+ * Walks every chain from its start or checkpoint to its head, compares it with what was signed,
+ * checks signatures.
+ */
 export async function verifyAudit(db: Queryable, keys: Keys): Promise<AuditVerdict> {
   const merchants = await merchantNumbers(db);
   const verdict: AuditVerdict = { chains: 0, records: 0, signings: 0, breaks: [] };

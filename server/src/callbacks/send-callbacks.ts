@@ -21,9 +21,9 @@ const IN_FLIGHT_LIMIT = 512;
 const STARTS_PER_TURN = 4;
 
 /**
- * Sends events to merchants, at least once and in order for each card, in any number of
- * processes on one database. One statement claims an event and another one settles it.
- * Nothing is locked while the merchant's server is called. Long, because its functions share the state of one sender.
+ * Sends events to merchants, at least once and in order for each card, in any number of processes
+ * on one database. One statement claims an event and another one settles it. Nothing is locked
+ * while the merchant's server is called. Long, because its functions share the state of one sender.
  */
 export function sendCallbacks(
   services: Services,

@@ -74,7 +74,10 @@ function judgeCharacters(field: keyof AddressInfo, text: string): void {
   if (field.endsWith('_name') && text !== '' && !isName(text)) throw refusal('invalidParameter', field);
 }
 
-/** Has a letter. Digits begin a word (`John Smith 3rd`, `Jennifer 8. Lee`); a letter before one is a slip. */
+/**
+ * Has a letter. Digits begin a word (`John Smith 3rd`, `Jennifer 8. Lee`); a letter before one is a
+ * slip.
+ */
 function isName(text: string): boolean {
   return /[A-Za-z]/.test(text) && !/[^A-Za-z0-9 .,'&/-]|[A-Za-z][0-9]/.test(text);
 }

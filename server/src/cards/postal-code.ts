@@ -1,8 +1,9 @@
 /*
- * The forms of postal codes, only for countries where every code has one of them: 9 stands for a digit, A for a
- * letter, * for either. Blanks, hyphens and dots do not count, nor does the country before a code or any word before
- * one of digits (`LV-1010`, `D-10115`, `C.P. 02860`). A country that is not here has no postal codes, or has them in forms that changed or that
- * not everybody keeps to: there any code passes, since a refusal would hit a real customer (docs/adr/0021).
+ * The forms of postal codes, only for countries where every code has one of them: 9 stands for a
+ * digit, A for a letter, * for either. Blanks, hyphens and dots do not count, nor does the country
+ * before a code or any word before one of digits (`LV-1010`, `D-10115`, `C.P. 02860`). A country
+ * that is not here has no postal codes, or has them in forms that changed or that not everybody
+ * keeps to: there any code passes, since a refusal would hit a real customer (docs/adr/0021).
  */
 const FORMS: readonly [forms: string, countries: string][] = [
   ['999', 'FO IS'],

@@ -61,7 +61,9 @@ export async function openInput(path: string): Promise<Readable> {
   return file.createReadStream();
 }
 
-/** Reads a file that an argument names. Throws an OperatorError if it cannot be read, or is larger. */
+/**
+ * Reads a file that an argument names. Throws an OperatorError if it cannot be read, or is larger.
+ */
 export function readArgumentFile(path: string, limitBytes: number): string {
   try {
     return readText(path, limitBytes);
@@ -85,7 +87,10 @@ function requireStream(name: string, stats: ReturnType<typeof fstatSync>): void 
     throw new OperatorError(`${name} is a device, not a file`);
 }
 
-/** Reads standard input whole, as text of at most `limitBytes`. Throws an OperatorError if it is longer, or not UTF-8. */
+/**
+ * Reads standard input whole, as text of at most `limitBytes`. Throws an OperatorError if it is
+ * longer, or not UTF-8.
+ */
 export async function readInput(limitBytes: number): Promise<string> {
   const pieces: Buffer[] = [];
   let length = 0;

@@ -17,7 +17,9 @@ import { type OperatorPlatform, print, withPlatform } from './output.ts';
 import { addPolicyCommands } from './policy.ts';
 import { addProductCommands } from './products.ts';
 
-/** The operators' command line. `serve` is main.ts's; every other command works, prints and ends. */
+/**
+ * The operators' command line. `serve` is main.ts's; every other command works, prints and ends.
+ */
 export function operatorProgram(serve: () => Promise<void>): Command {
   const program = new Command('pinward-server')
     .description('Pinward, a card-issuing open platform')

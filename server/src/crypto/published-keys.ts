@@ -31,7 +31,9 @@ FF5087AC7E878C9F FFFBDE7156AE0B0C
     .split(/\s+/),
 );
 
-/** Whether anybody can read the key in this repository. No key of production may be one of these. */
+/**
+ * Whether anybody can read the key in this repository. No key of production may be one of these.
+ */
 export function isPublishedKey(key: Uint8Array): boolean {
   const { length } = key;
   const asAes = length === 16 || length === 24 || length === 32;

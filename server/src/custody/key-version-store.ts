@@ -47,8 +47,8 @@ export async function listKeyVersions(db: Queryable): Promise<KeyVersion[]> {
 }
 
 /**
- * Notes versions, and which are destroyed. Returns how many are noted with their check value: fewer, if another
- * process noted another key under a version just now.
+ * Notes versions, and which are destroyed. Returns how many are noted with their check value:
+ * fewer, if another process noted another key under a version just now.
  */
 export async function noteKeyVersions(db: Queryable, versions: KeyVersion[]): Promise<number> {
   const noted = await db.query(

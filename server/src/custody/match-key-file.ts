@@ -87,7 +87,9 @@ function versionsOf({ kek, retired_keks = [], keys }: StoredKeyFile): KeyVersion
   ];
 }
 
-/** Versions that the database has to note: those that it does not know, and those destroyed since. */
+/**
+ * Versions that the database has to note: those that it does not know, and those destroyed since.
+ */
 function newerVersions(known: KeyVersion[], held: KeyVersion[]): KeyVersion[] {
   const unknown = held.filter((key) => {
     const same = known.find((one) => isSameVersion(one, key));

@@ -181,7 +181,9 @@ interface KeyUse {
   count: number;
 }
 
-/** Counts what the database has under a version of a key, by kind. Kinds without a row are left out. */
+/**
+ * Counts what the database has under a version of a key, by kind. Kinds without a row are left out.
+ */
 export async function usesOf(db: Queryable, purpose: Purpose | 'kek', version: number): Promise<KeyUse[]> {
   const uses: KeyUse[] = [];
   for (const [i, [what, rows]] of (USES[purpose] ?? []).entries()) {

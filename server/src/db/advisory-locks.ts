@@ -23,8 +23,8 @@ const ASK_EVERY_MS = 250;
 const WAIT_LIMIT_MS = 15_000;
 
 /**
- * Takes a lock for the session. Waits WAIT_LIMIT_MS at most, then throws OperatorError, which names the holder: it may have
- * left the lock on a connection that a pooler keeps open.
+ * Takes a lock for the session. Waits WAIT_LIMIT_MS at most, then throws OperatorError, which names
+ * the holder: it may have left the lock on a connection that a pooler keeps open.
  */
 export async function lockSession(session: Queryable, lock: keyof typeof LOCKS, toDo: string): Promise<void> {
   const latestMs = performance.now() + WAIT_LIMIT_MS;

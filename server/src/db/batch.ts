@@ -2,22 +2,28 @@ import { wasRolledBack } from './errors.ts';
 import type { Queryable } from './queryable.ts';
 
 /*
- * Concurrent requests share statements: items that arrive while a statement is in flight go into the next one, and
- * each request is answered after its own statement has committed (docs/adr/0006). Nothing is given up in
- * durability. It gives two to four times the throughput of one statement a request, since system calls, wake-ups
- * and syncs are paid once a batch.
+ * Concurrent requests share statements: items that arrive while a statement is in flight go into
+ * the next one, and each request is answered after its own statement has committed (docs/adr/0006).
+ * Nothing is given up in durability. It gives two to four times the throughput of one statement a
+ * request, since system calls, wake-ups and syncs are paid once a batch.
  *
- * A statement starts when the event loop has read its sockets (setImmediate; no timer, no waiting), so that
- * requests which arrived together go together. A lone request starts at once.
+ * A statement starts when the event loop has read its sockets (setImmediate; no timer, no waiting),
+ * so that requests which arrived together go together. A lone request starts at once.
  */
 
 /** A statement that many items can share. Its queue belongs to the database that runs it. */
 export interface Batch<Item, Result> {
-  /** How many statements may be in flight. A second one starts only if two full batches wait, or the first is slow. */
+  /**
+   * How many statements may be in flight. A second one starts only if two full batches wait, or the
+   * first is slow.
+   */
   lanes: number;
   /** How many items one statement takes. */
   limit: number;
-  /** Items with one key never share a statement nor run at once: an UPDATE applies only one of two changes to a row. */
+  /**
+   * Items with one key never share a statement nor run at once: an UPDATE applies only one of two
+   * changes to a row.
+   */
   keyOf?: (item: Item) => string;
   /** Runs the items in one statement. Returns one result for each, in their order. */
   run: (db: Queryable, items: Item[]) => Promise<Result[]>;
@@ -31,8 +37,9 @@ interface Waiting<Item, Result> {
 }
 
 /**
- * A statement alone costs as much as some twenty of its rows, so items wait for the end of the one in flight.
- * After this long they get a statement of their own: a card that another session has locked must not delay the others.
+ * A statement alone costs as much as some twenty of its rows, so items wait for the end of the one
+ * in flight. After this long they get a statement of their own: a card that another session has
+ * locked must not delay the others.
  */
 const PATIENCE_MS = 20;
 /** How many items run at once, each alone, after a statement for many has failed. */
@@ -106,7 +113,8 @@ function createQueue<Item, Result>(db: Queryable, batch: Batch<Item, Result>): (
         one.resolve(results[i] as Result);
       }
     } catch (error) {
-      // One bad row fails the statement for all. The others may run again only if the server surely rolled it back.
+      // One bad row fails the statement for all. The others may run again only if the server surely
+      // rolled it back.
       if (items.length > 1 && wasRolledBack(error)) return runOneByOne(items);
       for (const one of items) {
         release(one);
@@ -115,7 +123,10 @@ function createQueue<Item, Result>(db: Queryable, batch: Batch<Item, Result>): (
     }
   }
 
-  /** A few at once: so one that is stuck keeps only a few waiting, and they don't take every connection of the pool. */
+  /**
+   * A few at once: so one that is stuck keeps only a few waiting, and they don't take every
+   * connection of the pool.
+   */
   async function runOneByOne(items: Waiting<Item, Result>[]): Promise<void> {
     for (let at = 0; at < items.length; at += RETRIES_AT_ONCE)
       await Promise.all(items.slice(at, at + RETRIES_AT_ONCE).map((one) => runItems([one])));

@@ -5,17 +5,24 @@ import type { Database } from './database.ts';
 export interface Cached<T> {
   load(from: { db: Database; keys: Keys }, key: string): Promise<T | undefined>;
   /**
-   * Lists every key that has a value. Give it if strangers choose the keys: then a key that does not exist costs no
-   * statement of its own. A trigger must count `gate_version` up when the list changes.
+   * Lists every key that has a value. Give it if strangers choose the keys: then a key that does
+   * not exist costs no statement of its own. A trigger must count `gate_version` up when the list
+   * changes.
    */
   list?(db: Pick<Database, 'monitor'>): Promise<string[]>;
 }
 
-/** Values that the gates and the callbacks need for nearly every request, as they were at most FRESH_MS ago. */
+/**
+ * Values that the gates and the callbacks need for nearly every request, as they were at most
+ * FRESH_MS ago.
+ */
 export interface Cache {
   /** The value, if it is cached and fresh. */
   get<T>(kind: Cached<T>, key: string): T | undefined;
-  /** Whether a value exists for the key, as far as this process knows: it knows of a new one after a moment. */
+  /**
+   * Whether a value exists for the key, as far as this process knows: it knows of a new one after a
+   * moment.
+   */
   knows<T>(kind: Cached<T>, key: string): boolean;
   /** Finds out whether something has changed, and loads the value if it is not cached. */
   load<T>(kind: Cached<T>, key: string): Promise<T | undefined>;
@@ -23,7 +30,10 @@ export interface Cache {
 }
 
 const POLL_EVERY_MS = 200;
-/** With the poll interval this stays below the second within which a disabled credential must be locked out. */
+/**
+ * With the poll interval this stays below the second within which a disabled credential must be
+ * locked out.
+ */
 const FRESH_MS = 700;
 /** Values of one kind. */
 const LIMIT = 10_000;
@@ -38,10 +48,11 @@ interface Known {
 }
 
 /**
- * Creates the cache of this process. Five times a second it asks the database whether any credential, merchant or
- * issuer has changed, and forgets everything if one has. If the question goes unanswered, nothing cached counts and
- * every request waits for an answer: no process serves a disabled credential because it lost its database.
- * Long, because its functions share the state of one cache.
+ * Creates the cache of this process. Five times a second it asks the database whether any
+ * credential, merchant or issuer has changed, and forgets everything if one has. If the question
+ * goes unanswered, nothing cached counts and every request waits for an answer: no process serves a
+ * disabled credential because it lost its database. Long, because its functions share the state of
+ * one cache.
  */
 export function createCache(db: Database, keys: Keys): Cache {
   /** A load that is under way still fills the old one, and is forgotten with it. */
@@ -66,7 +77,8 @@ export function createCache(db: Database, keys: Keys): Cache {
   async function readVersion(): Promise<void> {
     const askedAt = performance.now();
     const [row] = await db.monitor.query<{ version: number }>('gate-version', 'select version from gate_version');
-    // A changed key file counts as a change: access tokens are signed under keys that were derived at the load.
+    // A changed key file counts as a change: access tokens are signed under keys that were derived
+    // at the load.
     if (row?.version !== version || keys.revision !== keyRevision) known = new Map();
     version = row?.version;
     keyRevision = keys.revision;
@@ -79,14 +91,20 @@ export function createCache(db: Database, keys: Keys): Cache {
     return poll;
   }
 
-  /** Lists the keys of a kind, after the version was read: so a change during the list is seen by the next poll. */
+  /**
+   * Lists the keys of a kind, after the version was read: so a change during the list is seen by
+   * the next poll.
+   */
   async function listKeys(kind: Cached<unknown>): Promise<ReadonlySet<string>> {
     const target = of(kind);
     target.keys ??= new Set(await shared(target, LIST, () => kind.list?.(db) ?? Promise.resolve([])));
     return target.keys;
   }
 
-  /** Whether the key exists. A key that is not on the list may be new, so one poll that begins now decides. */
+  /**
+   * Whether the key exists. A key that is not on the list may be new, so one poll that begins now
+   * decides.
+   */
   async function exists(kind: Cached<unknown>, key: string): Promise<boolean> {
     if (isFresh() && (await listKeys(kind)).has(key)) return true;
     await poll?.catch(ignoreFault);

@@ -2,7 +2,10 @@ import { CLOCK_SKEW_MS } from '../clock-window.ts';
 import type { Queryable } from './queryable.ts';
 import { toMs } from './sql-time.ts';
 
-/** In words, how far this process's clock is from the database's; undefined if they agree within a minute. */
+/**
+ * In words, how far this process's clock is from the database's; undefined if they agree within a
+ * minute.
+ */
 export async function clockFault(db: Queryable, now: () => number): Promise<string | undefined> {
   const beforeMs = now();
   const [row] = await db.query<{ nowMs: number }>('clock', `select ${toMs('clock_timestamp()')} as "nowMs"`);

@@ -43,7 +43,10 @@ const REFUSALS: [state: RegExp, words: string][] = [
   [/^(42704|22023|0A000)/, 'the database refuses a setting'],
 ];
 
-/** A fault of the database or of the way to it, that an operator can mend, in a sentence; else undefined. */
+/**
+ * A fault of the database or of the way to it, that an operator can mend, in a sentence; else
+ * undefined.
+ */
 export function connectionFault(error: unknown): string | undefined {
   const { code = '', message = '', syscall } = error as NodeJS.ErrnoException;
   if (error instanceof pg.DatabaseError) {

@@ -1,7 +1,10 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readText, UnfitFileError } from '../files.ts';
 
-/** Parameters after the question mark that have an effect, or that a provider adds without need for one. */
+/**
+ * Parameters after the question mark that have an effect, or that a provider adds without need for
+ * one.
+ */
 const PARAMETERS = new Set(
   (
     'user password host port sslmode sslrootcert sslcert sslkey sslnegotiation uselibpqcompat application_name options ' +

@@ -5,13 +5,21 @@ import type { Queryable, Session } from './queryable.ts';
 import { setUpSession } from './session-settings.ts';
 
 export interface Database extends Session {
-  /** Runs `item` in one statement with whatever other items of that batch are waiting (db/batch.ts). */
+  /**
+   * Runs `item` in one statement with whatever other items of that batch are waiting (db/batch.ts).
+   */
   batched<Item, Result>(batch: Batch<Item, Result>, item: Item): Promise<Result>;
   /** Runs `work` in one transaction: commits when it returns, rolls back when it throws. */
   transaction: RunTransaction;
-  /** Connections of their own for what must be answered when all others are busy: readiness, and the cache's poll. */
+  /**
+   * Connections of their own for what must be answered when all others are busy: readiness, and the
+   * cache's poll.
+   */
   monitor: Pick<Queryable, 'query'> & { transaction: RunTransaction };
-  /** Runs `work` on a connection of its own without time limits, outside any transaction. For migrations. */
+  /**
+   * Runs `work` on a connection of its own without time limits, outside any transaction. For
+   * migrations.
+   */
   session<T>(work: (session: Session) => Promise<T>): Promise<T>;
   close(): Promise<void>;
 }
@@ -36,7 +44,10 @@ const POOL_LIMITS = {
   lockMs: 1_000,
   idleInTransactionMs: STATEMENT_TIMEOUT_MS,
 };
-/** A migration takes as long as it takes. A lock that it waits for is held by a statement that should have ended. */
+/**
+ * A migration takes as long as it takes. A lock that it waits for is held by a statement that
+ * should have ended.
+ */
 const SESSION_LIMITS = { statementMs: 0, lockMs: 30_000, idleInTransactionMs: 0 };
 const INT8_OID = 20;
 
@@ -46,16 +57,21 @@ const types = {
     oid === INT8_OID ? Number : pg.types.getTypeParser(oid, format)) as typeof pg.types.getTypeParser,
 };
 
-/** Opens a pool. Connections are made when first needed, so a database that is down shows at the first statement. */
+/**
+ * Opens a pool. Connections are made when first needed, so a database that is down shows at the
+ * first statement.
+ */
 export function openDatabase({ url, connections = 16, onIdleError }: DatabaseOptions): Database {
   const openPool = (max: number): pg.Pool => {
     const pool = new pg.Pool({
       ...clientOptions(url),
       max,
-      // The server's limit ends a statement. This one ends the wait for a server that no longer answers at all.
+      // The server's limit ends a statement. This one ends the wait for a server that no longer
+      // answers at all.
       query_timeout: STATEMENT_TIMEOUT_MS + 2_000,
       onConnect: async (client) => {
-        // Nobody else listens between two statements of a transaction, and an unheard error would end the process.
+        // Nobody else listens between two statements of a transaction, and an unheard error would
+        // end the process.
         client.on('error', ignoreError);
         await setUpSession(client, POOL_LIMITS, 'pool');
       },
@@ -138,7 +154,10 @@ function overloadIfWaited(error: Error): never {
   throw error.message === 'timeout exceeded when trying to connect' ? new OverloadError() : error;
 }
 
-/** A lost connection fails its running statement and all later ones; its error event says nothing more. */
+/**
+ * A lost connection fails its running statement and all later ones; its error event says nothing
+ * more.
+ */
 function ignoreError(): void {}
 
 function queriesOn(client: Pick<pg.ClientBase, 'query'>): Queryable {

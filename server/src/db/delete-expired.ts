@@ -1,7 +1,10 @@
 import type { Queryable } from './queryable.ts';
 import { fromMs } from './sql-time.ts';
 
-/** Rows of one deletion: few enough that nobody waits for it and that it ends long before the statement timeout. */
+/**
+ * Rows of one deletion: few enough that nobody waits for it and that it ends long before the
+ * statement timeout.
+ */
 export const DELETE_LIMIT = 1_000;
 
 export interface Deletion {

@@ -6,8 +6,8 @@ export interface Queryable {
    */
   query<R extends object>(name: string, text: string, values?: unknown[]): Promise<R[]>;
   /**
-   * The same with rows as arrays, in the order of the select list. For the hot statements of a PIN set and a
-   * verification alone (`npm run bench`): it makes no object for each row.
+   * The same with rows as arrays, in the order of the select list. For the hot statements of a PIN
+   * set and a verification alone (`npm run bench`): it makes no object for each row.
    */
   tuples<R extends unknown[]>(name: string, text: string, values?: unknown[]): Promise<R[]>;
 }

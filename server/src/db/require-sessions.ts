@@ -5,11 +5,12 @@ const TRIES = 4;
 const TIMEOUT_MS = 5_000;
 
 /**
- * Throws OperatorError if a pooler gives one connection's statements to several sessions of the server, as PgBouncer
- * does in transaction mode: there settings, prepared statements and locks end up on other connections.
+ * Throws OperatorError if a pooler gives one connection's statements to several sessions of the
+ * server, as PgBouncer does in transaction mode: there settings, prepared statements and locks end
+ * up on other connections.
  *
- * Such a pooler takes whichever session is free. So while one connection holds a session in a transaction, another
- * one's statement runs in a different session than before.
+ * Such a pooler takes whichever session is free. So while one connection holds a session in a
+ * transaction, another one's statement runs in a different session than before.
  */
 export async function requireSessions(url: string): Promise<void> {
   const options = { connectionString: url, connectionTimeoutMillis: TIMEOUT_MS, query_timeout: TIMEOUT_MS };
@@ -40,7 +41,10 @@ const TOO_FEW =
   'DATABASE_URL leads to a connection pooler that keeps a second connection waiting: give it room for more ' +
   '(default_pool_size of PgBouncer)';
 
-/** PgBouncer refuses transactions in statement mode (SQLSTATE 08P01). In session mode a full pool lets one wait. */
+/**
+ * PgBouncer refuses transactions in statement mode (SQLSTATE 08P01). In session mode a full pool
+ * lets one wait.
+ */
 function explain(error: Error & { code?: string }): never {
   if (error.code === '08P01') throw new OperatorError(POOLED);
   throw error.message === 'Query read timeout' ? new OperatorError(TOO_FEW) : error;

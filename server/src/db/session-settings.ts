@@ -2,9 +2,9 @@ import type pg from 'pg';
 import { OperatorError } from '../operator-error.ts';
 
 /*
- * What statements rely on is set on every connection and read back: the server, the database, the role and DATABASE_URL
- * may each bring other defaults. It is set by statement, since poolers drop or refuse what arrives as a startup
- * parameter.
+ * What statements rely on is set on every connection and read back: the server, the database, the
+ * role and DATABASE_URL may each bring other defaults. It is set by statement, since poolers drop
+ * or refuse what arrives as a startup parameter.
  */
 
 const SETTINGS = {
@@ -29,8 +29,8 @@ const POOL_SETTINGS = {
   jit: 'off',
   // That one plan may date from when a table was empty, and would read the whole table later.
   enable_seqscan: 'off',
-  // A bitmap gathers every entry of a queue's index, the dead ones too. An ordered scan stops at its limit and
-  // remembers what is dead.
+  // A bitmap gathers every entry of a queue's index, the dead ones too. An ordered scan stops at
+  // its limit and remembers what is dead.
   enable_bitmapscan: 'off',
   enable_indexscan: 'on',
 } as const;
@@ -41,7 +41,10 @@ export interface SessionLimits {
   idleInTransactionMs: number;
 }
 
-/** Sets and reads back what the statements of a connection rely on. Throws OperatorError if the server keeps another value. */
+/**
+ * Sets and reads back what the statements of a connection rely on. Throws OperatorError if the
+ * server keeps another value.
+ */
 export async function setUpSession(
   client: pg.ClientBase,
   limits: SessionLimits,

@@ -8,7 +8,10 @@ export function toMs(instant: string): string {
   return `(extract(epoch from ${instant}) * 1000)::bigint`;
 }
 
-/** SQL: Unix milliseconds, a parameter like `$3` or another expression, as `timestamptz`; null stays null. */
+/**
+ * SQL: Unix milliseconds, a parameter like `$3` or another expression, as `timestamptz`; null stays
+ * null.
+ */
 export function fromMs(ms: string): string {
   return `to_timestamp(${ms}::bigint / 1000.0)`;
 }

@@ -8,7 +8,9 @@ import { Secret } from '../secret.ts';
 import { requireName } from '../text.ts';
 import { bindIssuer, insertIssuer } from './store.ts';
 
-/** 32 characters of 54: 184 bits, too many to find a secret from its plain hash, which is stored. */
+/**
+ * 32 characters of 54: 184 bits, too many to find a secret from its plain hash, which is stored.
+ */
 const SECRET_LENGTH = 32;
 
 export interface NewIssuer {

@@ -4,12 +4,17 @@ import type { Queryable } from '../db/queryable.ts';
 import { toMs } from '../db/sql-time.ts';
 import { createAllowlist } from '../net/ip-allowlist.ts';
 
-/** An issuer as its gate knows it: the bank or processor behind the cards of the merchants that it is bound to. */
+/**
+ * An issuer as its gate knows it: the bank or processor behind the cards of the merchants that it
+ * is bound to.
+ */
 export interface Issuer extends IssuerScope {
   issuerNo: string;
   enabled: boolean;
   allows: (address: string) => boolean;
-  /** SHA-256 of the client certificate that every call must carry; undefined if none is required. */
+  /**
+   * SHA-256 of the client certificate that every call must carry; undefined if none is required.
+   */
   clientCert: Buffer | undefined;
 }
 

@@ -63,7 +63,10 @@ export interface StoredKek {
 
 /** The JSON of a key file. */
 export interface StoredKeyFile {
-  /** Files of the first format have no seal. They get it, and the second format, when they are next written. */
+  /**
+   * Files of the first format have no seal. They get it, and the second format, when they are next
+   * written.
+   */
   format: 'pinward-keys-1' | 'pinward-keys-2';
   /** Base64 of a MAC over everything else in the file (`sealOf`). */
   seal?: string;

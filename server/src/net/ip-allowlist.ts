@@ -2,8 +2,9 @@ import { BlockList, isIP, SocketAddress } from 'node:net';
 import { OperatorError } from '../operator-error.ts';
 
 /**
- * The address in its one form: without its zone, IPv6 in the form of RFC 5952, and without mapping: `::ffff:192.0.2.1`
- * becomes 192.0.2.1. A socket that listens on both families gives the mapped form for an IPv4 caller.
+ * The address in its one form: without its zone, IPv6 in the form of RFC 5952, and without mapping:
+ * `::ffff:192.0.2.1` becomes 192.0.2.1. A socket that listens on both families gives the mapped
+ * form for an IPv4 caller.
  */
 export function plainAddress(address: string): string {
   const [unzoned = ''] = address.split('%');

@@ -3,8 +3,9 @@ import type { Queryable } from '../db/queryable.ts';
 import { fromMs } from '../db/sql-time.ts';
 
 /*
- * The outbox: events for merchants, stored in the transaction of the change that they report. callbacks/ sends them.
- * Only this file has the SQL of the insert; statements that do other work at the same time embed it.
+ * The outbox: events for merchants, stored in the transaction of the change that they report.
+ * callbacks/ sends them. Only this file has the SQL of the insert; statements that do other work at
+ * the same time embed it.
  */
 
 /** An event in SQL expressions over the rows of `from`, which have merchant_id and card_no. */
@@ -33,7 +34,10 @@ export function takesEvent(merchant: string, action: string): string {
   return `${merchant}.callback_url is not null and ${action} = any(${merchant}.callback_actions)`;
 }
 
-/** SQL: the `data` of an event about a PIN. Made of strings that need no escaping, and a whole number. */
+/**
+ * SQL: the `data` of an event about a PIN. Made of strings that need no escaping, and a whole
+ * number.
+ */
 export function pinEventData(atMs: string): string {
   return `concat('{"card_no":"', card_no, '","cardholder_no":"', cardholder_no, '","time":', ${atMs}, '}')`;
 }
@@ -50,8 +54,8 @@ export interface NewEvent {
 }
 
 /**
- * Stores an event if the merchant takes it. Runs in the transaction of the change, which holds the lock of the card:
- * so a card's events get their ids in the order of its commits.
+ * Stores an event if the merchant takes it. Runs in the transaction of the change, which holds the
+ * lock of the card: so a card's events get their ids in the order of its commits.
  */
 export async function appendEvent(tx: Queryable, event: NewEvent): Promise<void> {
   const { merchantId, cardNo, action, data, atMs, dueAtMs = atMs } = event;

@@ -20,13 +20,16 @@ interface Candidate {
 export interface PolicyVerdict {
   /** Policies that warn. */
   warnings: PinPolicy[];
-  /** The version of the card's PIN when its history was read. Undefined without the `history` policy. */
+  /**
+   * The version of the card's PIN when its history was read. Undefined without the `history`
+   * policy.
+   */
   judgedVersion: number | undefined;
 }
 
 /**
- * Checks a PIN, which meets the contract's rule, against the merchant's own policies. Throws 4016 with the first
- * policy that refuses it. Queries the database only for policies in force.
+ * Checks a PIN, which meets the contract's rule, against the merchant's own policies. Throws 4016
+ * with the first policy that refuses it. Queries the database only for policies in force.
  */
 export async function checkPolicies(services: Services, caller: Caller, candidate: Candidate): Promise<PolicyVerdict> {
   const pin = digitsOf(candidate.pin);
@@ -64,8 +67,8 @@ async function personalDigits(
 }
 
 /**
- * Whether the PIN is one of the card's last PINs, by their reference values. Compares with all of them. Notes in the
- * verdict at which version of the PIN the history was read.
+ * Whether the PIN is one of the card's last PINs, by their reference values. Compares with all of
+ * them. Notes in the verdict at which version of the PIN the history was read.
  */
 async function wasUsed(
   { db, keys }: Services,

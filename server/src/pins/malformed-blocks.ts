@@ -5,10 +5,11 @@ import type { Queryable } from '../db/queryable.ts';
 import { fromMs, toMs } from '../db/sql-time.ts';
 
 /*
- * A malformed PIN block costs no try, but its answer tells something about what was enciphered. So these answers are
- * limited: for a card, for who sends them, and under a zone key. A broken terminal sends nothing but malformed blocks,
- * and must not stop the others: the limits of callers and zone keys hold only if the malformed blocks are also more
- * than a small part of all blocks. Those of the callers are lower, so that one alone cannot stop a zone key.
+ * A malformed PIN block costs no try, but its answer tells something about what was enciphered. So
+ * these answers are limited: for a card, for who sends them, and under a zone key. A broken
+ * terminal sends nothing but malformed blocks, and must not stop the others: the limits of callers
+ * and zone keys hold only if the malformed blocks are also more than a small part of all blocks.
+ * Those of the callers are lower, so that one alone cannot stop a zone key.
  */
 
 const WINDOW_MS = 3_600_000;
@@ -24,7 +25,9 @@ export interface BlockCounts {
   sinceMs: number;
 }
 
-/** Whose blocks are counted: the terminal that a request names, else the address that it came from. */
+/**
+ * Whose blocks are counted: the terminal that a request names, else the address that it came from.
+ */
 export interface CountedSources {
   issuerId: number;
   caller: string;
@@ -86,8 +89,8 @@ on conflict (issuer_id, kind, name) do update
 returning 1`;
 
 /**
- * Counts a malformed block with its card, its caller and its zone key. Returns what has reached its limit, if anything
- * has; then the transaction must be rolled back. `limit` is the card's.
+ * Counts a malformed block with its card, its caller and its zone key. Returns what has reached its
+ * limit, if anything has; then the transaction must be rolled back. `limit` is the card's.
  */
 export async function countMalformed(
   tx: Queryable,
@@ -122,7 +125,8 @@ export const WELL_FORMED_BATCH: Batch<CountedSources & { atMs: number }, void> =
         count.blocks++;
         counts.set(key, count);
       }
-    // In one order, so that two processes which add to the same rows don't wait for each other in a circle.
+    // In one order, so that two processes which add to the same rows don't wait for each other in a
+    // circle.
     const rows = [...counts].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, row]) => row);
     await db.query(
       'count-well-formed',

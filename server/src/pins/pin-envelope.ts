@@ -17,8 +17,9 @@ import { openJwe } from '../crypto/jwe-envelope.ts';
 import type { JweKey } from '../keys/keys.ts';
 
 /**
- * The envelope of a call's `pin`: the header's, else the credential's default; never found by trying.
- * Errors: 1004 on `Pin-Envelope` for an unknown name, 1004 on `pin` for one weaker than the credential demands.
+ * The envelope of a call's `pin`: the header's, else the credential's default; never found by
+ * trying. Errors: 1004 on `Pin-Envelope` for an unknown name, 1004 on `pin` for one weaker than the
+ * credential demands.
  */
 export function chooseEnvelope(
   header: string | undefined,
@@ -47,8 +48,8 @@ export interface OpenedPin {
 }
 
 /**
- * Opens the envelope. Never throws for what is inside and always returns a block, so that every fault takes the same
- * path to one judgement.
+ * Opens the envelope. Never throws for what is inside and always returns a block, so that every
+ * fault takes the same path to one judgement.
  */
 export async function openPinEnvelope(
   apiSecret: KeyObject,

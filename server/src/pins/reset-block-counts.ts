@@ -4,7 +4,10 @@ import { findIssuerScope } from '../issuers/store.ts';
 import { OperatorError } from '../operator-error.ts';
 import { type Counted, resetCounts } from './malformed-blocks.ts';
 
-/** Forgets the malformed blocks of a card, a caller or a zone key, so that its PIN blocks are taken again. */
+/**
+ * Forgets the malformed blocks of a card, a caller or a zone key, so that its PIN blocks are taken
+ * again.
+ */
 export async function resetBlockCounts(
   { db, now }: { db: Database; now: () => number },
   issuerNo: string,

@@ -30,11 +30,13 @@ export interface SetPinRequest {
 const ATTEMPTS_LIMIT = 1_000;
 
 /**
- * Sets the PIN of a physical card. Returns, once PIN, audit record and event are stored durably, the policies that
- * warn. Errors, in the order of the checks: 4001, 4017, 4005, 1009, 4016; and 4005 again if the card left
- * `Activated` before the write. The clear PIN exists only inside this call, as bytes, and is wiped before it ends.
+ * Sets the PIN of a physical card. Returns, once PIN, audit record and event are stored durably,
+ * the policies that warn. Errors, in the order of the checks: 4001, 4017, 4005, 1009, 4016; and
+ * 4005 again if the card left `Activated` before the write. The clear PIN exists only inside this
+ * call, as bytes, and is wiped before it ends.
  *
- * A PIN that was judged against the card's history is judged again if another set got through before the write.
+ * A PIN that was judged against the card's history is judged again if another set got through
+ * before the write.
  */
 export async function setPin(
   services: Services,
@@ -95,7 +97,10 @@ interface ReferencedPin extends PolicyVerdict {
 
 const NO_POLICIES: PolicyVerdict = { warnings: [], judgedVersion: undefined };
 
-/** Opens the envelope, judges the PIN by rule and policies, and makes its reference value. Errors: 4016. */
+/**
+ * Opens the envelope, judges the PIN by rule and policies, and makes its reference value. Errors:
+ * 4016.
+ */
 async function referencePin(
   services: Services,
   caller: Caller,

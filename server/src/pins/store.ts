@@ -26,7 +26,10 @@ export interface NewPin {
   credentialId: number;
   atMs: number;
   ip: string;
-  /** A UUID. It becomes the event's push id too: a random one for each row costs a tenth of the event. */
+  /**
+   * A UUID. It becomes the event's push id too: a random one for each row costs a tenth of the
+   * event.
+   */
   requestId: string;
   /** Whether the merchant takes the event. */
   tellMerchant: boolean;
@@ -41,19 +44,23 @@ export interface NewPin {
 
 const LANES = 4;
 /**
- * Sets in one statement. With all 64 of a busy process in one, database and process would wait for each other;
- * with half of them in it, one works while the other does (docs/adr/0006).
+ * Sets in one statement. With all 64 of a busy process in one, database and process would wait for
+ * each other; with half of them in it, one works while the other does (docs/adr/0006).
  */
 const LIMIT = 32;
 
-/** Reads a card for a PIN set; undefined if the merchant has none of that number. Concurrent callers share a statement. */
+/**
+ * Reads a card for a PIN set; undefined if the merchant has none of that number. Concurrent callers
+ * share a statement.
+ */
 export function findCardForPin(db: Database, merchantId: number, cardNo: string): Promise<CardForPin | undefined> {
   return db.batched(FIND, { merchantId, cardNo });
 }
 
 /**
- * Stores PIN, audit record and event, durably and together. Returns false, and stores nothing, if the card is not
- * `Activated`, or if its PIN is no longer of `judgedVersion`. Concurrent callers share a statement.
+ * Stores PIN, audit record and event, durably and together. Returns false, and stores nothing, if
+ * the card is not `Activated`, or if its PIN is no longer of `judgedVersion`. Concurrent callers
+ * share a statement.
  */
 export function writePin(db: Database, pin: NewPin): Promise<boolean> {
   return db.batched(pin.jti === undefined && pin.historyLength === 0 ? WRITE : WRITE_WITH_HISTORY, pin);
@@ -82,10 +89,11 @@ const FIND: Batch<{ merchantId: number; cardNo: string }, CardForPin | undefined
 };
 
 /**
- * One statement and one commit for any number of cards, no card twice. The update locks each card and judges its
- * status on the locked row: a card that was frozen a moment ago gives no row and gets no PIN. The row also gives
- * the PIN's version and the audit record's place in its chain. Cards come sorted, so that two such statements do not
- * deadlock; if they ever do, the one that the server ends runs again card by card.
+ * One statement and one commit for any number of cards, no card twice. The update locks each card
+ * and judges its status on the locked row: a card that was frozen a moment ago gives no row and
+ * gets no PIN. The row also gives the PIN's version and the audit record's place in its chain.
+ * Cards come sorted, so that two such statements do not deadlock; if they ever do, the one that the
+ * server ends runs again card by card.
  *
  * `more` adds common table expressions; then the statement takes four more arrays.
  */
@@ -135,14 +143,16 @@ select string_agg(card_no, ',') as written from head`;
 export const WRITE_PINS = writeStatement('');
 
 /**
- * The same for sets that use up a `jti` or are remembered for the `history` policy. A `jti` that was used fails the
- * statement, which then stores nothing; its members run again one by one, and that one is refused. The PIN that is
- * replaced is remembered too, since it may be from before the policy was switched on (`cards c` is seen as it was
- * before this statement). Two statements, because every table that a statement could write costs it time, also
- * where it writes no row of it.
+ * The same for sets that use up a `jti` or are remembered for the `history` policy. A `jti` that
+ * was used fails the statement, which then stores nothing; its members run again one by one, and
+ * that one is refused. The PIN that is replaced is remembered too, since it may be from before the
+ * policy was switched on (`cards c` is seen as it was before this statement). Two statements,
+ * because every table that a statement could write costs it time, also where it writes no row of
+ * it.
  *
- * A set that was judged against the history meets the version that it was judged at, on the locked row. So no PIN
- * that another set stored meanwhile is left out of the judgement, and the PIN that is replaced is the one remembered.
+ * A set that was judged against the history meets the version that it was judged at, on the locked
+ * row. So no PIN that another set stored meanwhile is left out of the judgement, and the PIN that
+ * is replaced is the one remembered.
  */
 const WRITE_PINS_WITH_HISTORY = writeStatement(`, used as (
   insert into used_jtis (merchant_id, jti, expires_at)
@@ -199,8 +209,9 @@ function writeBatch(name: string, text: string, withHistory: boolean): Batch<New
 }
 
 /**
- * An array in PostgreSQL's own notation. Texts stand in quotes, since without them `NULL` is no text and an empty one
- * is no element. It costs a set less than the driver's own conversion, which judges the type of every element.
+ * An array in PostgreSQL's own notation. Texts stand in quotes, since without them `NULL` is no
+ * text and an empty one is no element. It costs a set less than the driver's own conversion, which
+ * judges the type of every element.
  */
 function arrayText(values: readonly (string | number | boolean)[]): string {
   const elements = values.map((value) =>
@@ -241,9 +252,10 @@ export function deleteExpiredJtis(db: Queryable, nowMs: number): Promise<number>
 }
 
 /**
- * Deletes earlier PINs of merchants whose policy no longer looks back. Returns how many. Housekeeping does it, and
- * not the switching off: other processes go on remembering until they have noticed. `lateral` and the order make it
- * one look at the index for each merchant, not a pass over all histories. Two processes take different rows.
+ * Deletes earlier PINs of merchants whose policy no longer looks back. Returns how many.
+ * Housekeeping does it, and not the switching off: other processes go on remembering until they
+ * have noticed. `lateral` and the order make it one look at the index for each merchant, not a pass
+ * over all histories. Two processes take different rows.
  */
 export function deleteUnneededHistory(db: Queryable): Promise<number> {
   return deleteInBatches(db, {

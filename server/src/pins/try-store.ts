@@ -65,8 +65,8 @@ select c.merchant_id as "merchantId", c.card_no as "cardNo", c.status, c.pan_wra
  where c.merchant_id = any($1) and ${ofIssuer('$2')}`;
 
 /**
- * Reads card, PIN and zone key in one query, so that they agree. The card is one of the issuer's merchants', not
- * under another issuer's BIN, and named by its number or by its PAN's fingerprints.
+ * Reads card, PIN and zone key in one query, so that they agree. The card is one of the issuer's
+ * merchants', not under another issuer's BIN, and named by its number or by its PAN's fingerprints.
  */
 export async function findToVerify(
   db: Queryable,
@@ -160,8 +160,9 @@ with head as (
 select from head`;
 
 /**
- * Counts a try and appends its record, if the card is as it was when the verdict was made; the row's lock decides.
- * Returns false, and writes nothing, if somebody else tried, set or unblocked meanwhile.
+ * Counts a try and appends its record, if the card is as it was when the verdict was made; the
+ * row's lock decides. Returns false, and writes nothing, if somebody else tried, set or unblocked
+ * meanwhile.
  */
 export async function writeTry(db: Queryable, one: NewTry): Promise<boolean> {
   const written = await db.query('write-try', WRITE_TRY, [
@@ -187,8 +188,8 @@ export interface ClearedTries {
 }
 
 /**
- * Clears the tries and the block of a card that has a PIN; the PIN stays. Locks the card and returns what was
- * cleared, as it was on the locked row. Undefined if the card has no PIN.
+ * Clears the tries and the block of a card that has a PIN; the PIN stays. Locks the card and
+ * returns what was cleared, as it was on the locked row. Undefined if the card has no PIN.
  */
 export async function clearTries(tx: Queryable, merchantId: number, cardNo: string): Promise<ClearedTries | undefined> {
   const [row] = await tx.query<ClearedTries>(

@@ -37,12 +37,14 @@ export type VerifyAnswer =
 const ATTEMPTS = 1_000;
 
 /**
- * Verifies a PIN block from the network. Errors, in this order: 4001, 5002, 4005, 1004 on `format` if the zone key is
- * of the other cipher, 1009 after too many malformed blocks on the card, from the caller or under the zone key.
+ * Verifies a PIN block from the network. Errors, in this order: 4001, 5002, 4005, 1004 on `format`
+ * if the zone key is of the other cipher, 1009 after too many malformed blocks on the card, from
+ * the caller or under the zone key.
  *
- * A verdict counts only if the card's locked row is as it was when the verdict was made; otherwise it is made again.
- * So any number of guesses at once gets no more verdicts than the tries allow. A malformed block costs no try, since
- * its sender learns nothing about the PIN; but the answer tells that it was malformed, so such answers are limited.
+ * A verdict counts only if the card's locked row is as it was when the verdict was made; otherwise
+ * it is made again. So any number of guesses at once gets no more verdicts than the tries allow. A
+ * malformed block costs no try, since its sender learns nothing about the PIN; but the answer tells
+ * that it was malformed, so such answers are limited.
  */
 export async function verifyPin(
   services: Services,
@@ -92,7 +94,10 @@ export async function verifyPin(
   throw new Error('a verification found the card changed each time');
 }
 
-/** Under every live version of the key: until all cards are moved to a new version, some stand under an old one. */
+/**
+ * Under every live version of the key: until all cards are moved to a new version, some stand under
+ * an old one.
+ */
 function fingerprintsOf({ panFingerprint }: Keys, digits: string): Buffer[] {
   const pan = Buffer.from(digits, 'latin1');
   try {
@@ -128,7 +133,8 @@ async function compare(
     if (!timingSafeEqual(value, prv)) return { result: 'mismatch', renewed: undefined };
     const { version } = keys.pinVerify;
     if (version === keyVersion) return { result: 'match', renewed: undefined };
-    // The key was rotated since the PIN was set. Now that the PIN is at hand, its value moves to the new version.
+    // The key was rotated since the PIN was set. Now that the PIN is at hand, its value moves to
+    // the new version.
     const newSalt = randomBytesPooled(PIN_SALT_BYTES);
     const newSubject = { merchantId, cardNo, pan, salt: newSalt, pin };
     const newValue = await pinReferenceValue(keys.pinVerify, version, newSubject);

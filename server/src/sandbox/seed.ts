@@ -47,7 +47,9 @@ export async function seedSandbox(db: Database, keys: Keys): Promise<void> {
   });
 }
 
-/** Reads the packages before tables are locked: the module is slow to load, so it is loaded here. */
+/**
+ * Reads the packages before tables are locked: the module is slow to load, so it is loaded here.
+ */
 async function readPackages(): Promise<PackageSheet[]> {
   const { readPackageSheet } = await import('../products/package-sheet.ts');
   return cardPackages.map((sheet) => readPackageSheet(JSON.stringify(sheet)));

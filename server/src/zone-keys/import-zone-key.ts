@@ -10,7 +10,10 @@ import { findIssuerKey, insertIssuerKey, issuerKeyIdentity } from './store.ts';
 
 /** The key usage of PIN encryption (X9.143, table of key usages). */
 const PIN_ENCRYPTION = 'P0';
-/** Modes of use that let a key decipher: decipher only, both, no restriction (X9.143, table of modes of use). */
+/**
+ * Modes of use that let a key decipher: decipher only, both, no restriction (X9.143, table of modes
+ * of use).
+ */
 const MAY_DECIPHER = ['D', 'B', 'N'];
 
 interface ZoneKey {
@@ -19,9 +22,9 @@ interface ZoneKey {
 }
 
 /**
- * Takes a zone PIN key in a key block under one of the issuer's key-block protection keys. Errors: 5002 for an unknown
- * protection key, 5003 for whatever is wrong with the block or for a
- * published key in production, 5004 for a label that is or was in use.
+ * Takes a zone PIN key in a key block under one of the issuer's key-block protection keys. Errors:
+ * 5002 for an unknown protection key, 5003 for whatever is wrong with the block or for a published
+ * key in production, 5004 for a label that is or was in use.
  */
 export async function importZoneKey(
   services: Services,
@@ -75,7 +78,10 @@ async function openKeyBlock(
   }
 }
 
-/** Purpose, algorithm and length of the key are judged by the block's header, which the MAC authenticates. */
+/**
+ * Purpose, algorithm and length of the key are judged by the block's header, which the MAC
+ * authenticates.
+ */
 function readZoneKey(kbpk: Buffer, kbpkAlgorithm: string, keyBlock: string): ZoneKey {
   // 16 and 24 bytes may be a TDES or an AES key: each opens only blocks of its own version.
   const version = kbpkAlgorithm.startsWith('TDES') ? 'B' : 'D';

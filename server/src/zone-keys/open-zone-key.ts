@@ -5,7 +5,10 @@ import type { PinKey } from '../crypto/pin-block.ts';
 import type { Cache, Cached } from '../db/cache.ts';
 import { findIssuerKey, issuerKeyIdentity } from './store.ts';
 
-/** Zone keys that were unwrapped, by issuer, time of creation and label: many PIN blocks arrive under few keys. */
+/**
+ * Zone keys that were unwrapped, by issuer, time of creation and label: many PIN blocks arrive
+ * under few keys.
+ */
 const ZONE_KEYS: Cached<PinKey> = {
   async load({ db, keys }, name) {
     const [issuerId, , label] = name.split(' ') as [string, string, string];
@@ -20,8 +23,9 @@ const ZONE_KEYS: Cached<PinKey> = {
 };
 
 /**
- * A zone key, ready for use. `createdAtMs` is that of the stored key, as the caller has just read it: so a key that
- * was destroyed, or replaced by another of the same label, is not found in the cache. Errors: 5002.
+ * A zone key, ready for use. `createdAtMs` is that of the stored key, as the caller has just read
+ * it: so a key that was destroyed, or replaced by another of the same label, is not found in the
+ * cache. Errors: 5002.
  */
 export async function openZoneKey(
   cache: Cache,

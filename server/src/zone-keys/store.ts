@@ -1,7 +1,9 @@
 import type { Queryable } from '../db/queryable.ts';
 import { fromMs, toMs } from '../db/sql-time.ts';
 
-/** A key of an issuer: a zone PIN key, or a key-block protection key under which zone keys arrive. */
+/**
+ * A key of an issuer: a zone PIN key, or a key-block protection key under which zone keys arrive.
+ */
 export interface IssuerKey {
   kind: 'zpk' | 'kbpk';
   label: string;
@@ -59,7 +61,10 @@ export async function insertIssuerKey(tx: Queryable, issuerId: number, key: NewI
   );
 }
 
-/** Deletes the key material and keeps the label. Returns false if there is no such key, or it is destroyed already. */
+/**
+ * Deletes the key material and keeps the label. Returns false if there is no such key, or it is
+ * destroyed already.
+ */
 export async function destroyIssuerKey(
   tx: Queryable,
   { issuerId, kind, label }: IssuerKeyName,

@@ -7,7 +7,9 @@ const SWITCHING = 'HTTP/1.1 101 Switching Protocols\r\n';
 const BOMB = gzipSync(Buffer.alloc(8_000_000, ' '));
 const CHUNKED = `${HEAD}Transfer-Encoding: chunked\r\n\r\n`;
 
-/** What a peer does with a connection: as soon as it is open, or with the first bytes of a request. */
+/**
+ * What a peer does with a connection: as soon as it is open, or with the first bytes of a request.
+ */
 type Act = (socket: Socket) => void;
 export interface Misbehaviour {
   on: 'connection' | 'request';
@@ -17,7 +19,10 @@ export interface Misbehaviour {
 
 export const LATE = /^no complete answer within 0.5 s$/;
 
-/** Writes a piece again and again, as fast as it is read or every so many milliseconds, until the connection ends. */
+/**
+ * Writes a piece again and again, as fast as it is read or every so many milliseconds, until the
+ * connection ends.
+ */
 export const endless =
   (first: string, piece: string, everyMs?: number): Act =>
   (socket) => {

@@ -73,7 +73,10 @@ export function remoteMerchant(url: string, apiKey = API_KEY, apiSecret = SANDBO
   return merchant;
 }
 
-/** Valid PINs, 1,000 unlike ones: every other step is one of five, so that no three digits make a run. */
+/**
+ * Valid PINs, 1,000 unlike ones: every other step is one of five, so that no three digits make a
+ * run.
+ */
 export function validPin(number: number): string {
   return [...String(number % 1000).padStart(3, '0')].map((digit) => `${digit}${(Number(digit) + 5) % 10}`).join('');
 }

@@ -4,7 +4,8 @@ import { registerSchema, type Validator, validate } from '@hyperjump/json-schema
 import type { Answer } from './test-platform.ts';
 
 /*
- * Holds answers against an OpenAPI document by a validator that the platform does not use: Fastify's own would agree with itself.
+ * Holds answers against an OpenAPI document by a validator that the platform does not use:
+ * Fastify's own would agree with itself.
  */
 
 /** JSON Schema of OpenAPI 3.1 documents, their schemas (2020-12) included. */
@@ -28,7 +29,10 @@ export type JudgedAnswer = Pick<Answer, 'httpStatus' | 'headers' | 'text'>;
 export interface Contract {
   /** `GET /path/{name}` for every operation. */
   operations: string[];
-  /** Throws unless the document has the answer: status, type, headers, and of the body every member and no other. Gives the operation. */
+  /**
+   * Throws unless the document has the answer: status, type, headers, and of the body every member
+   * and no other. Gives the operation.
+   */
   judgeAnswer(method: string, path: string, answer: JudgedAnswer): Promise<string>;
   /** Throws unless the document has the callback, with every member and no other. */
   judgeCallback(action: string, body: unknown): Promise<void>;
@@ -126,7 +130,10 @@ function faultsOf(validator: Validator, value: unknown): string[] {
   ];
 }
 
-/** Every object schema refuses what it does not name. The document itself leaves that open, so that members may be added later. */
+/**
+ * Every object schema refuses what it does not name. The document itself leaves that open, so that
+ * members may be added later.
+ */
 function closed(schema: unknown): unknown {
   if (Array.isArray(schema)) return schema.map(closed);
   if (typeof schema !== 'object' || schema === null) return schema;

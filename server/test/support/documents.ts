@@ -6,7 +6,9 @@ import { merchantDocument } from '../../src/api/openapi.ts';
 import type { App } from '../../src/app.ts';
 import type { Queryable } from '../../src/db/queryable.ts';
 
-/** The documents that are made from the program itself, by the path under docs/ at which they stand. */
+/**
+ * The documents that are made from the program itself, by the path under docs/ at which they stand.
+ */
 export async function generatedDocuments(app: App, db: Queryable): Promise<Record<string, string>> {
   return {
     'errors.md': errorsDocument(),
@@ -133,7 +135,10 @@ ${functions.map(([text]) => text.trim()).join('\n\n')}
 `;
 }
 
-/** A table as the formatter wants it: columns of one width, in which a Chinese character takes two places. */
+/**
+ * A table as the formatter wants it: columns of one width, in which a Chinese character takes two
+ * places.
+ */
 function table(head: string[], rows: string[][]): string {
   const cells = [head, ...rows].map((row) => row.map((cell) => cell.replaceAll('|', '\\|')));
   const widths = head.map((_, column) => Math.max(3, ...cells.map((row) => widthOf(row[column] as string))));

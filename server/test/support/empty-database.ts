@@ -3,7 +3,10 @@ import type { TestContext } from 'node:test';
 import { openDatabase } from '../../src/db/database.ts';
 import { urlOfDatabase } from './database-url.ts';
 
-/** The URL of a database on the run's server, for one test. It is empty, or a copy of a database that nobody uses. */
+/**
+ * The URL of a database on the run's server, for one test. It is empty, or a copy of a database
+ * that nobody uses.
+ */
 export async function emptyDatabase(t: TestContext, template = 'template0'): Promise<string> {
   const serverUrl = process.env.TEST_SERVER_URL as string;
   const name = `pinward_empty_${randomBytes(6).toString('hex')}`;

@@ -4,7 +4,10 @@ import { sealEcb } from '../../src/crypto/ecb-envelope.ts';
 import { boundKey } from '../../src/pins/pin-envelope.ts';
 import { FIRST_CARD, SANDBOX_SECRET } from './sandbox.ts';
 
-/** Seals a PIN into the `bound` envelope, as a merchant's server does. The default is the first card. */
+/**
+ * Seals a PIN into the `bound` envelope, as a merchant's server does. The default is the first
+ * card.
+ */
 export function sealBound(
   pin: string,
   timestamp: string,

@@ -37,7 +37,10 @@ export function formsOf(what: string, value: string): [name: string, bytes: Buff
   return forms;
 }
 
-/** How often each group of six digits stands as a whole token: not inside a longer number, hex, or a word. */
+/**
+ * How often each group of six digits stands as a whole token: not inside a longer number, hex, or a
+ * word.
+ */
 export function countSixDigits(text: string): Map<string, number> {
   const counts = new Map<string, number>();
   for (const [digits] of text.matchAll(/(?<![0-9A-Za-z])[0-9]{6}(?![0-9A-Za-z])/g))

@@ -5,7 +5,10 @@ import type { Keys } from '../../src/keys/keys.ts';
 import { EXPIRY_YYMM, sandboxPan } from '../../src/sandbox/world.ts';
 import type { Card } from './sandbox.ts';
 
-/** Adds activated physical cards to the sandbox merchant's first cardholder, for tests that need many. */
+/**
+ * Adds activated physical cards to the sandbox merchant's first cardholder, for tests that need
+ * many.
+ */
 export async function addCards({ db, keys }: { db: Database; keys: Keys }, count: number): Promise<Card[]> {
   const cards: Card[] = [];
   await db.transaction(async (tx) => {

@@ -11,7 +11,10 @@ import pg from 'pg';
 export const noPgBouncer: string | false =
   spawnSync('pgbouncer', ['--version']).error === undefined ? false : 'PgBouncer is not installed (Debian: pgbouncer)';
 
-/** Starts PgBouncer before a database, with its own defaults but for `more`, and returns the URL of the database through it. */
+/**
+ * Starts PgBouncer before a database, with its own defaults but for `more`, and returns the URL of
+ * the database through it.
+ */
 export async function startPgBouncer(
   t: TestContext,
   databaseUrl: string,

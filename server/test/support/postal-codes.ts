@@ -1,4 +1,7 @@
-/** Real postal codes of each country that has them, as people write them. Where a country has one code: its spellings. */
+/**
+ * Real postal codes of each country that has them, as people write them. Where a country has one
+ * code: its spellings.
+ */
 const TABLE = `
 AC ASCN 1ZZ, ASCN1ZZ, ascn 1zz
 AD AD100, AD500, AD700

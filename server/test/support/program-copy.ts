@@ -15,7 +15,10 @@ export interface ProgramCopy {
   links: string[];
 }
 
-/** Copies the program as a checkout with its node_modules, whose PostgreSQL is a copy too; without the links, as npm leaves it. */
+/**
+ * Copies the program as a checkout with its node_modules, whose PostgreSQL is a copy too; without
+ * the links, as npm leaves it.
+ */
 export function copyProgram(to: string): ProgramCopy {
   for (const part of ['dist', 'migrations', 'package.json'])
     cpSync(join(ROOT, 'server', part), join(to, 'server', part), { recursive: true });

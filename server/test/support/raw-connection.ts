@@ -8,7 +8,10 @@ export interface RawConnection {
   closed: Promise<void>;
 }
 
-/** Opens a connection to a server, to write to it by hand. `from` is the address on this machine that calls. */
+/**
+ * Opens a connection to a server, to write to it by hand. `from` is the address on this machine
+ * that calls.
+ */
 export function rawConnection(t: TestContext, url: string, from = '127.0.0.1'): RawConnection {
   const socket = connect({ port: Number(new URL(url).port), host: '127.0.0.1', localAddress: from });
   let received = '';

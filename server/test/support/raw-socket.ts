@@ -1,6 +1,9 @@
 import { connect } from 'node:net';
 
-/** What came back over a plain TCP connection: the status line's number, the headers as they were sent, the body. */
+/**
+ * What came back over a plain TCP connection: the status line's number, the headers as they were
+ * sent, the body.
+ */
 export interface RawAnswer {
   status: number;
   head: string;

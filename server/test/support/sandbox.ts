@@ -2,7 +2,8 @@ import { createSecretKey } from 'node:crypto';
 import { sealEcb } from '../../src/crypto/ecb-envelope.ts';
 
 /*
- * The numbers and secrets of the sandbox world, by what they are. src/sandbox/world.ts makes them, README.md lists them.
+ * The numbers and secrets of the sandbox world, by what they are. src/sandbox/world.ts makes them,
+ * README.md lists them.
  */
 
 export const MERCHANT_NO = 'M202605220001';

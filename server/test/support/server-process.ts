@@ -23,7 +23,10 @@ import { openKekSource } from '../../src/platform.ts';
 /** What operators start. Built by `npm test` before it runs. */
 export const MAIN = new URL('../../dist/main.js', import.meta.url).pathname;
 
-/** PostgreSQL refuses to run as root, so that as root the platform runs it as `nobody`; some tests are about that alone. */
+/**
+ * PostgreSQL refuses to run as root, so that as root the platform runs it as `nobody`; some tests
+ * are about that alone.
+ */
 export const isRoot = process.getuid?.() === 0;
 
 /** No test waits longer for a condition, and none takes nearly as long. */
@@ -38,7 +41,10 @@ export async function until<T>(what: string, look: () => T | Promise<T>): Promis
   throw new Error(`waited too long until ${what}`);
 }
 
-/** Whether the process is in the system's table; a dead one is, until whoever inherited it has waited for it. */
+/**
+ * Whether the process is in the system's table; a dead one is, until whoever inherited it has
+ * waited for it.
+ */
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
@@ -81,13 +87,19 @@ export interface Installation {
   start(args: string[], env?: Environment): Running;
   /** Starts `serve` and waits until it says where it is. */
   serve(env?: Environment): Promise<ServerProcess>;
-  /** Uses the embedded database from this process; lets go of it at the test's end, if the test has not. */
+  /**
+   * Uses the embedded database from this process; lets go of it at the test's end, if the test has
+   * not.
+   */
   open(options?: EmbeddedOptions): Promise<EmbeddedServer>;
   /** The embedded database's main process, if one runs. */
   databasePid(): number | undefined;
   /** Kills the embedded database and waits until everything that belongs to it is gone. */
   killDatabase(): Promise<void>;
-  /** Kills a platform and its database at the same moment, as a power cut does, and waits until both are gone. */
+  /**
+   * Kills a platform and its database at the same moment, as a power cut does, and waits until both
+   * are gone.
+   */
   cutPower(server: Running): Promise<void>;
 }
 
@@ -103,7 +115,10 @@ export interface InstallationOptions {
   as?: { uid: number; gid: number };
 }
 
-/** An installation that lives as long as the test: then its processes, its database and its files go, whatever happened. */
+/**
+ * An installation that lives as long as the test: then its processes, its database and its files
+ * go, whatever happened.
+ */
 export function install(
   t: { after(work: () => Promise<void>): void },
   { inside = 'data', env: always = {}, main = MAIN, as }: InstallationOptions = {},
@@ -236,8 +251,8 @@ export function childrenOf(pid: number): number[] {
 }
 
 /**
- * Makes the keys of an installation older, so that those that were superseded just now may be destroyed. `env` says what
- * its key file is sealed with.
+ * Makes the keys of an installation older, so that those that were superseded just now may be
+ * destroyed. `env` says what its key file is sealed with.
  */
 export async function ageKeys({ dataDir }: Pick<Installation, 'dataDir'>, env: Environment = {}): Promise<void> {
   const config = readConfig({ ...env, PINWARD_DATA_DIR: dataDir });

@@ -7,8 +7,8 @@ import { Secret } from '../../src/secret.ts';
 import { until } from './server-process.ts';
 
 /*
- * SoftHSM2 stands in for an HSM, and p11-kit for the network to it: its server holds the token, its client module is what the platform
- * loads, and killing the server takes the HSM away.
+ * SoftHSM2 stands in for an HSM, and p11-kit for the network to it: its server holds the token, its
+ * client module is what the platform loads, and killing the server takes the HSM away.
  */
 
 const MODULE = [
@@ -54,7 +54,10 @@ export interface SoftHsm {
   close(): void;
 }
 
-/** Runs a script in a process of its own, where `c` is the module with the test's tokens. Returns what it prints. */
+/**
+ * Runs a script in a process of its own, where `c` is the module with the test's tokens. Returns
+ * what it prints.
+ */
 function onModule(conf: string, script: string): string {
   const ran = spawnSync(
     process.execPath,
@@ -71,7 +74,9 @@ function onModule(conf: string, script: string): string {
   return ran.stdout.trim();
 }
 
-/** A token of its own. SoftHSM reads the environment of whoever loads it: one token a test process. */
+/**
+ * A token of its own. SoftHSM reads the environment of whoever loads it: one token a test process.
+ */
 export function softHsm(): SoftHsm {
   const folder = mkdtempSync(join(tmpdir(), 'pinward-hsm-'));
   mkdirSync(join(folder, 'tokens'));
@@ -127,7 +132,8 @@ export async function remoteHsm(): Promise<RemoteHsm> {
   let server: ChildProcess | undefined;
   const comeBack = async (): Promise<void> => {
     rmSync(socket, { force: true });
-    // A group of its own, so that it can be killed with the processes that it starts for its clients.
+    // A group of its own, so that it can be killed with the processes that it starts for its
+    // clients.
     server = spawn(SERVER as string, ['-f', '-n', socket, '--provider', MODULE as string, `pkcs11:token=${TOKEN}`], {
       env,
       detached: true,

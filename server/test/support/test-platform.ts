@@ -38,7 +38,8 @@ export async function cloneDatabase(): Promise<{ url: string; drop(): Promise<vo
   const { TEST_SERVER_URL: serverUrl, TEST_TEMPLATE: template } = process.env;
   if (serverUrl === undefined || template === undefined) throw new Error('run tests by: npm test');
   const admin = openDatabase({ url: serverUrl, connections: 1 });
-  // Creating waits for nobody else to be connected to the template; two files that clone at once take turns.
+  // Creating waits for nobody else to be connected to the template; two files that clone at once
+  // take turns.
   await admin.session(async (session) => {
     await session.tuples('clone-lock', 'select pg_advisory_lock(7746273)');
     await onServer(serverUrl, `create database ${name} template ${template}`);
@@ -57,7 +58,10 @@ export function testKeys(): Promise<Keys> {
   return openKeyFile(process.env.TEST_KEY_FILE as string, testKek).then((file) => keysOf(file, Date.now));
 }
 
-/** The whole platform in this process, on a sandbox world of its own. `env` is what the environment would say. */
+/**
+ * The whole platform in this process, on a sandbox world of its own. `env` is what the environment
+ * would say.
+ */
 export async function startPlatform(
   env: Record<string, string> = {},
   on?: { databaseUrl: string; clock?: TestClock },
@@ -109,7 +113,10 @@ export function answerOf(response: LightMyRequestResponse): Answer {
   return { httpStatus: response.statusCode, code, msg, data, headers: response.headers, text: response.body };
 }
 
-/** A merchant's server, as far as a test needs one: it fetches a token once and calls. A header that is undefined is left out. */
+/**
+ * A merchant's server, as far as a test needs one: it fetches a token once and calls. A header that
+ * is undefined is left out.
+ */
 export interface Merchant {
   apiKey: string;
   token(): Promise<string>;

@@ -24,7 +24,10 @@ import {
   type PinKey,
 } from '../../src/crypto/pin-block.ts';
 
-/** A published vector. Its inputs are strings or numbers, named as in the description of the vectors. */
+/**
+ * A published vector. Its inputs are strings or numbers, named as in the description of the
+ * vectors.
+ */
 export interface Vector {
   id: string;
   source: string;
@@ -33,7 +36,9 @@ export interface Vector {
   [input: string]: unknown;
 }
 
-/** Checks for each algorithm. A check throws if the product gives another result than the vector. */
+/**
+ * Checks for each algorithm. A check throws if the product gives another result than the vector.
+ */
 export const ALGORITHMS: Record<string, (vector: Vector) => void> = {
   'pinblock.iso0': gives((v) => encodePinBlock0(pin(v), pan(v))),
   'pinblock.iso0.decode-reject': refuses((v) => decodePinBlock0(bytes(v, 'pin_block'), pan(v))),

@@ -14,8 +14,8 @@ const HEADER_LENGTH = 16;
 /**
  * Makes a key block, as an issuer's HSM does (the format is in crypto/key-block.ts). The padding is
  * random and hides the length of a key of up to `hideUpToBytes` bytes: the longest key of its kind,
- * 24 for TDES and 32 for AES. Adds a padding block to the optional blocks if their length needs one.
- * Throws KeyBlockError for a block that the platform cannot read.
+ * 24 for TDES and 32 for AES. Adds a padding block to the optional blocks if their length needs
+ * one. Throws KeyBlockError for a block that the platform cannot read.
  */
 export function wrapKeyBlock(
   kbpk: Uint8Array,

@@ -11,12 +11,16 @@ import type { Services } from '../../services.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** The issuer that calls. Set by the issuers' gate; a route inside its scope never runs without. */
+    /**
+     * The issuer that calls. Set by the issuers' gate; a route inside its scope never runs without.
+     */
     issuer: Issuer;
   }
 }
 
-/** Puts the issuers' gate before every route of a scope. No route inside can be reached without it. */
+/**
+ * Puts the issuers' gate before every route of a scope. No route inside can be reached without it.
+ */
 export function issuerGate(scope: FastifyInstance, services: Services): void {
   scope.addHook('onRequest', admitIssuer(services));
   scope.addHook('onRoute', (route) => {
@@ -25,9 +29,10 @@ export function issuerGate(scope: FastifyInstance, services: Services): void {
 }
 
 /**
- * Checks the bearer secret, its allowlist, and the client certificate if the credential requires one. A missing,
- * unknown, disabled or uncertified credential gets one answer, 5001. An address with too many failures gets 1009 in
- * place of another one. A correct call gets in, whatever else comes from its address.
+ * Checks the bearer secret, its allowlist, and the client certificate if the credential requires
+ * one. A missing, unknown, disabled or uncertified credential gets one answer, 5001. An address
+ * with too many failures gets 1009 in place of another one. A correct call gets in, whatever else
+ * comes from its address.
  */
 function admitIssuer(services: Services): onRequestAsyncHookHandler {
   const { cache, clock, limits, config } = services;
@@ -59,9 +64,9 @@ function admitIssuer(services: Services): onRequestAsyncHookHandler {
 }
 
 /**
- * Whether the request carries the client certificate, as the proxy that ended TLS passes it on: `Client-Cert: :Base64
- * of its DER:` (RFC 9440). It counts only from a proxy that TRUST_PROXY names. That proxy must remove the header from
- * requests that come from outside.
+ * Whether the request carries the client certificate, as the proxy that ended TLS passes it on:
+ * `Client-Cert: :Base64 of its DER:` (RFC 9440). It counts only from a proxy that TRUST_PROXY
+ * names. That proxy must remove the header from requests that come from outside.
  */
 function hasCertificate(request: FastifyRequest, expected: Buffer, isProxy: (address: string) => boolean): boolean {
   if (!isProxy(request.socket.remoteAddress ?? '')) return false;

@@ -11,7 +11,10 @@ import { OrderNumber, Pan, Result } from '../fields.ts';
 import { issuerActorOf } from './gate.ts';
 import { Label } from './zone-keys.ts';
 
-/** Hex digits of a PIN block, at most. Formats 0, 1 and 3 have 16, format 4 has 32; longer ones are malformed. */
+/**
+ * Hex digits of a PIN block, at most. Formats 0, 1 and 3 have 16, format 4 has 32; longer ones are
+ * malformed.
+ */
 const PIN_BLOCK_CHARACTERS = 64;
 
 /**

@@ -37,7 +37,8 @@ export function cardholderRoutes(services: Services): FastifyPluginAsyncTypebox 
             cardholder_unique_no: UniqueNumber("The merchant's own number"),
             sumsub_share_token: Type.String({
               maxLength: 2_048,
-              // The lookahead refuses first: without it a long token with a fault would be searched again and again.
+              // The lookahead refuses first: without it a long token with a fault would be searched
+              // again and again.
               pattern: '^(?=[\\x21-\\x7e]*$).*[A-Za-z0-9].*$',
               description: 'Of the verifier Sumsub',
             }),

@@ -22,7 +22,10 @@ interface GateOptions {
   accessToken: boolean;
 }
 
-/** Puts the merchants' gate before every route of a scope. No route inside can be reached without it. */
+/**
+ * Puts the merchants' gate before every route of a scope. No route inside can be reached without
+ * it.
+ */
 export function merchantGate(scope: FastifyInstance, services: Services, options: GateOptions): void {
   scope.addHook('onRequest', admitMerchant(services, options));
   scope.addHook('onRoute', (route) => {
@@ -31,9 +34,10 @@ export function merchantGate(scope: FastifyInstance, services: Services, options
 }
 
 /**
- * Checks in the contract's order, before the body is read, and stops at the first failure: 1002, 1008, 1010, 1011,
- * 1022, 1003, 1005, 1006, 1007, 1009 by credential. Each of them but the last is a failed authentication: an address
- * with too many of them gets 1009 in its place. A correct call gets in, whatever else comes from its address.
+ * Checks in the contract's order, before the body is read, and stops at the first failure: 1002,
+ * 1008, 1010, 1011, 1022, 1003, 1005, 1006, 1007, 1009 by credential. Each of them but the last is
+ * a failed authentication: an address with too many of them gets 1009 in its place. A correct call
+ * gets in, whatever else comes from its address.
  */
 function admitMerchant(services: Services, options: GateOptions): onRequestHookHandler {
   const { cache, clock, limits } = services;

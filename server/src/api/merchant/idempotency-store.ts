@@ -5,10 +5,14 @@ import { fromMs } from '../../db/sql-time.ts';
 
 /** How long a key and its answer are kept. */
 const KEPT_MS = 86_400_000;
-/** Longer than a call takes. A request that has no answer by then was left by a process that died. */
+/**
+ * Longer than a call takes. A request that has no answer by then was left by a process that died.
+ */
 const LOCKED_MS = 30_000;
 
-/** A request under a key. No two of one key begin within LOCKED_MS, so the time tells them apart. */
+/**
+ * A request under a key. No two of one key begin within LOCKED_MS, so the time tells them apart.
+ */
 export interface Run {
   credentialId: number;
   key: string;
@@ -17,9 +21,10 @@ export interface Run {
 }
 
 /**
- * Marks the request as running and returns true, if it is to be served: its key is new or older than 24 hours, or the
- * same request was left without an answer. The row decides, also between processes. A lock that ends later than
- * any lock may was set by a clock that was ahead, and does not count.
+ * Marks the request as running and returns true, if it is to be served: its key is new or older
+ * than 24 hours, or the same request was left without an answer. The row decides, also between
+ * processes. A lock that ends later than any lock may was set by a clock that was ahead, and does
+ * not count.
  */
 export async function beginRun(db: Queryable, { credentialId, key, requestHash, beganAtMs }: Run): Promise<boolean> {
   const rows = await db.query(

@@ -3,23 +3,28 @@ import { ERRORS } from '@pinward/contract/errors';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { ApiError } from '../../api-error.ts';
 import type { Services } from '../../services.ts';
-import type { Track } from '../connections.ts';
 import { answeredCode, languageOf, sendAgain } from '../envelope.ts';
 import { DEFAULT_TIMEZONE } from '../list-query.ts';
+import type { Track } from '../track-handlers.ts';
 import { beginRun, deleteRun, findRun, keepAnswer, type Run } from './idempotency-store.ts';
 
 const KEY = /^[\x21-\x7e]{1,255}$/;
 
-/** After these the caller may try again with the same key: the platform was at fault, or it was too early. */
+/**
+ * After these the caller may try again with the same key: the platform was at fault, or it was too
+ * early.
+ */
 const NOT_KEPT: ReadonlySet<number> = new Set([ERRORS.systemError.code, ERRORS.tooFrequent.code]);
 
-/** Longer answers are not kept. Only lists have them; they change nothing and can be served again. */
+/**
+ * Longer answers are not kept. Only lists have them; they change nothing and can be served again.
+ */
 const ANSWER_LIMIT_CHARACTERS = 4_096;
 
 /**
- * Serves a POST with an `Idempotency-Key` once in 24 hours and repeats its answer byte for byte (docs/adr/0015). The
- * hooks run after the gate and the schema: a request that fails there is not remembered. A request without the header
- * costs neither a promise nor a statement.
+ * Serves a POST with an `Idempotency-Key` once in 24 hours and repeats its answer byte for byte
+ * (docs/adr/0015). The hooks run after the gate and the schema: a request that fails there is not
+ * remembered. A request without the header costs neither a promise nor a statement.
  */
 export function repeatAnswers(scope: FastifyInstance, { db, clock }: Services, track: Track): void {
   const runs = new WeakMap<FastifyRequest, Run>();
@@ -63,16 +68,17 @@ export function repeatAnswers(scope: FastifyInstance, { db, clock }: Services, t
     const earlier = await findRun(db, credentialId, key);
     if (earlier !== undefined && !earlier.requestHash.equals(run.requestHash))
       throw new ApiError('idempotencyKeyReused');
-    // Also if the row was deleted between the two statements: its request has just got a code that is not kept.
+    // Also if the row was deleted between the two statements: its request has just got a code that
+    // is not kept.
     if (typeof earlier?.answer !== 'string') throw new ApiError('requestRunning', { retryAfterSeconds: 1 });
     return earlier.answer;
   }
 }
 
 /**
- * What identifies a request: HMAC-SHA-256 under the apiSecret over the call, the headers that change its answer, and its
- * body, in whatever order the members came. Keyed, since a body may hold little that could not be guessed, such as a
- * CVV. Errors: 1004.
+ * What identifies a request: HMAC-SHA-256 under the apiSecret over the call, the headers that
+ * change its answer, and its body, in whatever order the members came. Keyed, since a body may hold
+ * little that could not be guessed, such as a CVV. Errors: 1004.
  */
 function hashOf(request: FastifyRequest): Buffer {
   const { caller, method, routeOptions, params, body, headers } = request;
@@ -83,8 +89,8 @@ function hashOf(request: FastifyRequest): Buffer {
     );
     return createHmac('sha256', caller.apiSecret).update(text, 'utf8').digest();
   } catch {
-    // A parsed body fails only if it nests by the thousand, in a member that the schema does not know: writing JSON
-    // takes more stack than reading it.
+    // A parsed body fails only if it nests by the thousand, in a member that the schema does not
+    // know: writing JSON takes more stack than reading it.
     throw new ApiError('invalidParameter');
   }
 }

@@ -1,6 +1,6 @@
 import type { FastifyPluginAsync } from 'fastify';
 import type { Services } from '../../services.ts';
-import type { Track } from '../connections.ts';
+import type { Track } from '../track-handlers.ts';
 import { cardholderRoutes } from './cardholders.ts';
 import { cardRoutes } from './cards.ts';
 import { merchantGate } from './gate.ts';
@@ -9,7 +9,10 @@ import { pinRoutes } from './pins.ts';
 import { productRoutes } from './products.ts';
 import { tokenRoutes } from './token.ts';
 
-/** The merchants' API: Get Token behind the gate without an Access-Token, everything else behind the whole gate. */
+/**
+ * The merchants' API: Get Token behind the gate without an Access-Token, everything else behind the
+ * whole gate.
+ */
 export function merchantApi(services: Services, track: Track): FastifyPluginAsync {
   return async (api) => {
     await api.register(async (scope) => {

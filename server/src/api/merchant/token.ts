@@ -3,7 +3,10 @@ import Type from 'typebox';
 import type { Services } from '../../services.ts';
 import { success, successSchema } from '../envelope.ts';
 
-/** Get Token, the only call that needs no Access-Token. Each call gives a new token; earlier ones stay valid. */
+/**
+ * Get Token, the only call that needs no Access-Token. Each call gives a new token; earlier ones
+ * stay valid.
+ */
 export function tokenRoutes({ clock, config }: Services): FastifyPluginAsyncTypebox {
   return async (app) => {
     app.get(
