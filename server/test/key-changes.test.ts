@@ -52,7 +52,8 @@ async function whileHeld<T>(begin: () => Promise<T>, other: () => Promise<unknow
     await until('it waits for the file', async () => {
       const [[waiting] = [0]] = await platform.db.tuples<[number]>(
         'waiting',
-        `select count(*) from pg_locks where locktype = 'advisory' and not granted and database = (select oid from pg_database where datname = current_database())`,
+        `select count(*) from pg_stat_activity
+          where datname = current_database() and query like '%pg_try_advisory_lock%' and pid <> pg_backend_pid()`,
       );
       return waiting > 0;
     });

@@ -155,7 +155,7 @@ describe('a key file is refused, and the fault says what to repair', () => {
     writeFileSync(path, JSON.stringify(unsealed));
     await refused(path, kek, /not a key file/);
     writeFileSync(path, JSON.stringify({ ...file, keys: [...file.keys, file.keys[0]] }));
-    await refused(path, kek, /not a key file/);
+    await refused(path, kek, /has pin-verify version 1 twice: restore its last copy/);
     for (const keys of [[null], [1], ['x'], [[]], [{}], [{ purpose: 'toString', version: 1 }]]) {
       writeFileSync(path, JSON.stringify({ ...file, keys }));
       await refused(path, kek, /not a key file/);
