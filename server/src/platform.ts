@@ -96,8 +96,7 @@ export async function openPlatform(config: Config, options: OpenOptions = {}): P
     if (clock !== undefined) onEvent(clock);
     const source = await openKekSource(config, onEvent);
     if (source.kind === 'hsm') cleanups.push(() => source.hsm.close());
-    const seen = fingerprintOf(config.keyFile);
-    const { keys, notices } = await openKeys(config, source, db);
+    const { keys, notices, seen } = await openKeys(config, source, db);
     if (serving) {
       for (const notice of notices) onEvent(notice);
       const open = async (): Promise<OpenKeyFile> => {
@@ -139,7 +138,7 @@ async function openKeys(
   config: Config,
   source: KekSource,
   db: Database,
-): Promise<{ keys: ReplaceableKeys; notices: string[] }> {
+): Promise<{ keys: ReplaceableKeys; notices: string[]; seen: string }> {
   const { mode, keyFile } = config;
   const installation = await findInstallation(db);
   if (installation !== undefined && installation.mode !== mode)
@@ -160,6 +159,7 @@ async function openKeys(
     await completeKeyFile(place);
   }
   notices.push(...(await sealEarlierFile(place)));
+  const seen = fingerprintOf(keyFile); // before it is read: a change meanwhile is taken over later
   const { file, notices: taken } = await openMatchedKeyFile(db, keyFile, source);
   refusePublishedKeys(config, file);
   const keys = keysOf(file, Date.now);
@@ -171,7 +171,7 @@ async function openKeys(
       `the database was made with another key file (id ${bound?.keyFileId}) than ${keyFile} (id ${keyFileId})`,
     );
   if (installation === undefined) await noteKeyFile(db, file.stored);
-  return { keys, notices: [...notices, ...taken] };
+  return { keys, notices: [...notices, ...taken], seen };
 }
 
 /**

@@ -9,7 +9,7 @@ import { isPublishedKey } from '../src/crypto/published-keys.ts';
 import { credentials, ISSUER, SANDBOX_CVK } from '../src/sandbox/world.ts';
 import { emptyDatabase } from './support/empty-database.ts';
 import { API_KEY, SANDBOX_SECRET } from './support/sandbox.ts';
-import { type Installation, install } from './support/server-process.ts';
+import { type Installation, install, until } from './support/server-process.ts';
 import { wrapKeyBlock } from './support/wrap-key-block.ts';
 
 const [ZPK, KBPK] = ISSUER.keys.map(({ bytes }) => Buffer.from(bytes, 'hex')) as [Buffer, Buffer];
@@ -166,5 +166,7 @@ test('production refuses published zone keys over the issuer API', async (t) => 
   assert.equal(await bring('sandbox', 'A', ZPK), 5003);
   assert.equal(await bring('sandbox-tdes', 'T', Buffer.from(SANDBOX_CVK, 'hex')), 5003);
   assert.equal(await bring('fresh', 'A', randomBytes(32)), 0);
-  assert.ok(server.log().some(({ msg, fault }) => msg === 'a key block was refused' && fault === 'published key'));
+  await until('the log says why', () =>
+    server.log().some(({ msg, fault }) => msg === 'a key block was refused' && fault === 'published key'),
+  );
 });

@@ -120,7 +120,7 @@ export async function readKeyFile(path: string): Promise<StoredKeyFile> {
   const stored = parse(path);
   // Files from before key rotation have no `active_from`.
   if (isEarlier(stored) && Array.isArray(stored.keys))
-    for (const key of stored.keys) if (key) key.active_from ??= key.created_at;
+    for (const key of stored.keys) if (typeof key === 'object' && key !== null) key.active_from ??= key.created_at;
   if (!isWhole(stored)) throw new KeyFileError(`${path} is not a key file of this version of the platform`);
   const names = stored.keys.map(({ purpose, version }) => `${purpose} version ${version}`);
   const twice = names.find((name, i) => names.indexOf(name) !== i);
