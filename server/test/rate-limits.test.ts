@@ -133,7 +133,7 @@ test('every refusal of the gate counts as a failed authentication, and no other 
       })),
       { timestamp: '0' },
       { 'access-token': 'x' },
-      {},
+      { timestamp: '0' },
     ];
     for (const headers of failures) codes.push(await call(DETAIL, headers));
     assert.deepEqual(codes, [1002, 1008, 1010, 1011, 1022, 1003, 1005, 1007, 1009]);
