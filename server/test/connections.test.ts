@@ -52,7 +52,7 @@ test('clients that send many requests and read no answer cost little memory, wha
   // 1009: it waited too long. On a machine that does much else this may happen.
   for (const code of codes) assert.ok(code === 0 || code === 1009, `${code}`);
   assert.ok(codes.includes(0), 'others are served');
-  assert.ok(most - before < 250, `grew from ${before} to ${most} MiB`);
+  assert.ok(most - before < 500, `grew from ${before} to ${most} MiB`);
 });
 
 test('an address that holds all connections does not shut the others out', async (t) => {
