@@ -1,5 +1,5 @@
 import { createRequire } from 'node:module';
-import type { Handle, PKCS11 } from 'pkcs11js';
+import type { Handle, PKCS11, default as Pkcs11js } from 'pkcs11js';
 import type { HsmWorkerData } from './pkcs11-calls.ts';
 
 /** A fault in words for the operator. */
@@ -19,9 +19,9 @@ const pkcs11js = loadPackage();
  * Not by a top-level await: Node 22 aborts when a worker is ended while such a module is still
  * being evaluated, and a worker is ended as soon as it has said that the token refuses the PIN.
  */
-function loadPackage(): typeof import('pkcs11js') | undefined {
+function loadPackage(): typeof Pkcs11js | undefined {
   try {
-    return createRequire(import.meta.url)('pkcs11js') as typeof import('pkcs11js');
+    return createRequire(import.meta.url)('pkcs11js') as typeof Pkcs11js;
   } catch {
     return undefined;
   }
