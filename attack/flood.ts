@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MAIN_CREDENTIAL } from '../server/src/sandbox/world.ts';
 import { addCards } from '../server/test/support/more-cards.ts';
 import { pinBody, wireNamesOf } from '../server/test/support/sandbox.ts';
+import { memoryOf } from '../server/test/support/server-process.ts';
 import { FLOOD_KINDS, type FloodKind } from './flood-kinds.ts';
 import { type Attack, createClient, type Scope, startSandbox } from './sandbox.ts';
 
@@ -31,7 +31,7 @@ export const flood: Attack = {
     const cards = await addCards(platform, CARDS);
     const set = await createSets(scope, server.url, cards);
     await measure(set); // warm-up
-    const memoryBefore = memoryOf(server.pid);
+    const memoryBefore = memoryOf(server);
     const found: string[] = [];
     let held = true;
     for (const kind of FLOOD_KINDS) {
@@ -44,7 +44,7 @@ export const flood: Attack = {
         `${kind}: ${(flooded.success * 100).toFixed(1)} %, p99 ${quiet.p99Ms.toFixed(0)} to ${flooded.p99Ms.toFixed(0)} ms`,
       );
     }
-    const grown = memoryOf(server.pid) - memoryBefore;
+    const grown = memoryOf(server) - memoryBefore;
     held &&= grown <= MEMORY_BAR;
     return { held, found: `${found.join('; ')}; ${grown.toFixed(0)} MiB more` };
   },
@@ -99,9 +99,4 @@ async function whileFlooding<T>(url: string, kind: FloodKind, work: () => Promis
     await ended;
     await sleep(3_000); // what it left is served or refused by then
   }
-}
-
-/** The memory that a process holds, in MiB. */
-function memoryOf(pid: number): number {
-  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
 }

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { type TestContext, test } from 'node:test';
@@ -9,15 +8,10 @@ import { keepRoom } from '../src/api/connection-room.ts';
 import { remoteMerchant, validPin } from './support/calls.ts';
 import { emptyDatabase } from './support/empty-database.ts';
 import { codesIn, rawConnection, requestText } from './support/raw-connection.ts';
-import { install, type ServerProcess, until } from './support/server-process.ts';
+import { install, memoryOf, type ServerProcess, until } from './support/server-process.ts';
 
 async function serve(t: TestContext, env: Record<string, string> = {}): Promise<ServerProcess> {
   return install(t, { env: { DATABASE_URL: await emptyDatabase(t), ...env } }).serve();
-}
-
-/** The memory that a process holds, in MiB. */
-function memoryOf({ pid }: ServerProcess): number {
-  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
 }
 
 test('clients that send many requests and read no answer cost little memory, whatever they ask for', async (t) => {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { issuerOf } from './issuer.ts';
+import { BIN_NO, CARDHOLDER_NO, CREDIT_API_KEY } from './sandbox.ts';
 import { intactChain } from './stored-pin.ts';
 import { type Answer, merchantOf, startPlatform } from './test-platform.ts';
 
@@ -17,8 +18,8 @@ export const ADDRESS = {
 
 /** The body of an application for a virtual card. */
 export const virtual = (uniqueNo: string, more = {}) => ({
-  card_bin_no: 'B202605220001',
-  cardholder_no: 'U202605220001',
+  card_bin_no: BIN_NO,
+  cardholder_no: CARDHOLDER_NO,
   card_unique_no: uniqueNo,
   card_type: 'Virtual',
   ...more,
@@ -38,7 +39,7 @@ export async function startCardCalls() {
   return {
     platform,
     merchant,
-    creditMerchant: merchantOf(platform, 'credit_api_key'),
+    creditMerchant: merchantOf(platform, CREDIT_API_KEY),
     issuer,
     apply,
     /** Applies, and gives the number of the card. */

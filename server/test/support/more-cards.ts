@@ -4,6 +4,7 @@ import type { Database } from '../../src/db/database.ts';
 import type { Keys } from '../../src/keys/keys.ts';
 import { EXPIRY_YYMM, sandboxPan } from '../../src/sandbox/world.ts';
 import type { Card } from './sandbox.ts';
+import { CARDHOLDER_NO } from './sandbox.ts';
 
 /**
  * Adds activated physical cards to the sandbox merchant's first cardholder, for tests that need
@@ -17,7 +18,7 @@ export async function addCards({ db, keys }: { db: Database; keys: Keys }, count
       `select merchant_id from merchants where merchant_no = 'M202605220001'`,
     );
     for (let number = 0; number < count; number++) {
-      const card = { cardNo: `C2026052210${String(number).padStart(2, '0')}`, cardholderNo: 'U202605220001' };
+      const card = { cardNo: `C2026052210${String(number).padStart(2, '0')}`, cardholderNo: CARDHOLDER_NO };
       const pan = Buffer.from(sandboxPan(1000 + number), 'latin1');
       await insertCard(tx, {
         ...card,

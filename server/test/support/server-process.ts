@@ -32,6 +32,11 @@ export const isRoot = process.getuid?.() === 0;
 /** No test waits longer for a condition, and none takes nearly as long. */
 const DEADLINE_MS = 90_000;
 
+/** The memory that a process holds, in MiB. */
+export function memoryOf({ pid }: { pid: number }): number {
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
+}
+
 /** Waits until `look` gives something that is true, and gives it. */
 export async function until<T>(what: string, look: () => T | Promise<T>): Promise<NonNullable<T>> {
   for (const deadline = Date.now() + DEADLINE_MS; Date.now() < deadline; await sleep(10)) {

@@ -1,9 +1,9 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { appendFileSync, chownSync, realpathSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { openDatabase } from '../../src/db/database.ts';
 import { NATIVE_ENV, nativeFolder, runAs } from '../../src/db/native.ts';
+import { freePort } from './free-port.ts';
 import { type Installation, until } from './server-process.ts';
 
 /** A PostgreSQL that listens on 127.0.0.1 with TLS, and the certificates around it. */
@@ -61,12 +61,4 @@ function makeCertificate(folder: string, name: string): string {
   const files = ['-keyout', join(folder, `${name}.key`), '-out', certificate];
   execFileSync('openssl', [...kind, ...subject, ...files], { stdio: 'ignore' });
   return certificate;
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve));
-  const { port } = probe.address() as { port: number };
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
 }
