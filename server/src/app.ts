@@ -72,9 +72,10 @@ export async function buildApp(services: Services): Promise<App> {
 function nameRequests(app: App): void {
   app.addHook('onRequest', (request, reply, done) => {
     reply.header('X-Request-Id', request.id);
-    const unknown = isNotOffered(request.url) ? 'callNotOffered' : 'invalidParameter';
-    if (request.is404) sendFailure(request, reply, unknown, { httpStatus: 404 });
-    else if (request.raw.httpVersion === '1.1' && countHosts(request.raw.rawHeaders) !== 1)
+    if (request.is404) {
+      const error = isNotOffered(request.url) ? 'callNotOffered' : 'invalidParameter';
+      sendFailure(request, reply, error, { httpStatus: 404 });
+    } else if (request.raw.httpVersion === '1.1' && countHosts(request.raw.rawHeaders) !== 1)
       sendFailure(request, reply, 'invalidParameter', { httpStatus: 400, detail: { field: 'Host' } });
     else done();
   });

@@ -234,7 +234,9 @@ describe('a token that refuses the PIN', { skip: noRemoteHsm }, () => {
       await remote.goAway();
       remote.changePin(PIN, OTHER_PIN);
       await remote.comeBack();
-      await until('it is refused', () => hsm.checkValue('asked-once').then(undefined, () => hsm.refusal));
+      await until('it is refused', () =>
+        hsm.checkValue('asked-once').then(undefined, ({ message }: Error) => message.includes('it is not asked again')),
+      );
       remote.changePin(OTHER_PIN, PIN);
       await workers[0]?.terminate();
       for (let i = 0; i < 5; i++) {

@@ -8,14 +8,22 @@ import { ERRORS, type ErrorName } from '@pinward/contract/errors';
 /** Whatever the call: a field at fault, a limit, a fault of the platform. */
 const ALWAYS: ErrorName[] = ['systemError', 'invalidParameter', 'tooFrequent', 'ipNotAllowed'];
 const MERCHANT_GATE: ErrorName[] = [
-  ...(['apiKeyRequired', 'timestampInvalid', 'apiKeyUnknown', 'apiKeyDisabled', 'apiKeyExpired'] as const),
+  'apiKeyRequired',
+  'timestampInvalid',
+  'apiKeyUnknown',
+  'apiKeyDisabled',
+  'apiKeyExpired',
   'merchantAbnormal',
 ];
 const ACCESS_TOKEN: ErrorName[] = ['accessTokenRequired', 'accessTokenInvalid'];
 const IDEMPOTENCY_KEY: ErrorName[] = ['idempotencyKeyReused', 'requestRunning'];
 
 const ADDRESS: ErrorName[] = [
-  ...(['addressCharacters', 'englishOnly', 'countryUnsupported', 'postalCodeUnfit', 'phoneCodeUnsupported'] as const),
+  'addressCharacters',
+  'englishOnly',
+  'countryUnsupported',
+  'postalCodeUnfit',
+  'phoneCodeUnsupported',
 ];
 const RANGE: ErrorName[] = ['endBeforeStart', 'rangeTooLong'];
 const UNVERIFIED: ErrorName[] = ['cardholderMissing', 'verificationPending', 'verificationFailed'];
@@ -27,7 +35,10 @@ const OWN: Record<string, ErrorName[]> = {
   'post /open-api/v1/card/pin/set': ['cardMissing', 'physicalOnly', 'cardStatusUnfit', 'pinRefused'],
   'post /open-api/v1/cardholder/apply': [
     ...UNVERIFIED,
-    ...(['cardholderExists', 'cardholderVerified', 'kycUnreadable', 'cardholderUniqueNoMismatch'] as const),
+    'cardholderExists',
+    'cardholderVerified',
+    'kycUnreadable',
+    'cardholderUniqueNoMismatch',
   ],
   'post /open-api/v1/cardholder/list': RANGE,
   'get /open-api/v1/cardholder/{cardholder_no}/info': ['cardholderMissing'],
@@ -38,7 +49,10 @@ const OWN: Record<string, ErrorName[]> = {
   'post /open-api/v1/card/apply': [
     ...UNVERIFIED,
     ...ADDRESS,
-    ...(['modeUnsupported', 'cardUniqueNoTaken', 'productMissing', 'cardTypeUnsupported'] as const),
+    'modeUnsupported',
+    'cardUniqueNoTaken',
+    'productMissing',
+    'cardTypeUnsupported',
   ],
   'post /open-api/v1/card/active': ['cardMissing', 'physicalOnly', 'cardStatusUnfit', 'cardVerificationFailed'],
   'post /open-api/v1/card/status/update': ['cardMissing', 'cardStatusUnfit'],

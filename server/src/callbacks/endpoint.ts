@@ -42,7 +42,7 @@ interface NoEndpoint {
 export async function cachedEndpoint(cache: Cache, merchantId: number): Promise<Endpoint | NoEndpoint> {
   const key = String(merchantId);
   try {
-    const endpoint = cache.get(ENDPOINTS, key) ?? (await cache.load(ENDPOINTS, key));
+    const endpoint = await cache.load(ENDPOINTS, key);
     return endpoint ?? { fault: 'the merchant has no callback address' };
   } catch {
     return { fault: 'the secret that signs could not be read' };

@@ -60,8 +60,8 @@ export async function matchKeyFile(db: Queryable, path: string, stored: StoredKe
     );
   const [versions, held] = [await listKeyVersions(db), versionsOf(stored)];
   const newer = newerVersions(versions, held);
-  const faults = [...findFaults(versions, held), ...(await findNeeded(db, newer))];
-  if (faults.length > 0) throw mismatch(path, faults);
+  const faults = { ofFile: findFaults(versions, held), ofDatabase: await findNeeded(db, newer) };
+  if (faults.ofFile.length + faults.ofDatabase.length > 0) throw mismatch(path, faults);
   if (newer.length > 0 && (await noteKeyVersions(db, newer)) < newer.length) return matchKeyFile(db, path, stored);
   if (isSealed && !known.sealed) await noteSealed(db);
   if (versions.length === 0) return []; // the first start that knows versions
@@ -139,12 +139,14 @@ async function findNeeded(db: Queryable, newer: KeyVersion[]): Promise<string[]>
   return faults;
 }
 
-function mismatch(path: string, faults: string[]): KeyFileError {
-  const isOlderDatabase = faults.every((fault) => fault.includes('is destroyed in the file'));
-  const advice = isOlderDatabase
-    ? 'The database is older than the file. Bring back the key file from the time of the database.'
-    : 'The file is older than the database, or was changed apart from it. Bring back the newest copy of the key file: ' +
-      'the one that holds what the database knows.';
+/** `ofFile` shows that the file is older than the database, `ofDatabase` that it is newer. */
+function mismatch(path: string, { ofFile, ofDatabase }: { ofFile: string[]; ofDatabase: string[] }): KeyFileError {
+  const faults = [...ofFile, ...ofDatabase];
+  const advice =
+    ofFile.length === 0
+      ? 'The database is older than the file. Bring back the key file from the time of the database.'
+      : 'The file is older than the database, or was changed apart from it. Bring back the newest copy of the key file: ' +
+        'the one that holds what the database knows.';
   return new KeyFileError(
     `the key file ${path} and the database disagree:\n${faults.map((fault) => `  - ${fault}`).join('\n')}\n` +
       `${advice} Nothing was changed.`,

@@ -5,9 +5,9 @@ import type { Database } from './database.ts';
 export interface Cached<T> {
   load(from: { db: Database; keys: Keys }, key: string): Promise<T | undefined>;
   /**
-   * Lists every key that has a value. Give it if strangers choose the keys: then a key that does
-   * not exist costs no statement of its own. A trigger must count `gate_version` up when the list
-   * changes.
+   * Lists every key that has a value. A kind whose keys are chosen by strangers needs it: then a key
+   * that does not exist costs no statement of its own. A trigger must increase `gate_version` when
+   * the list changes.
    */
   list?(db: Pick<Database, 'monitor'>): Promise<string[]>;
 }
@@ -20,11 +20,10 @@ export interface Cache {
   /** The value, if it is cached and fresh. */
   get<T>(kind: Cached<T>, key: string): T | undefined;
   /**
-   * Whether a value exists for the key, as far as this process knows: it knows of a new one after a
-   * moment.
+   * Whether the list, as it was last read, has the key. A new key is on it after a moment.
    */
   knows<T>(kind: Cached<T>, key: string): boolean;
-  /** Finds out whether something has changed, and loads the value if it is not cached. */
+  /** The value, cached or loaded now. Undefined if there is none. */
   load<T>(kind: Cached<T>, key: string): Promise<T | undefined>;
   stop(): void;
 }
@@ -106,7 +105,7 @@ export function createCache(db: Database, keys: Keys): Cache {
    * decides.
    */
   async function exists(kind: Cached<unknown>, key: string): Promise<boolean> {
-    if (isFresh() && (await listKeys(kind)).has(key)) return true;
+    if ((await listKeys(kind)).has(key)) return true;
     await poll?.catch(ignoreFault);
     await refresh();
     return (await listKeys(kind)).has(key);
@@ -124,11 +123,11 @@ export function createCache(db: Database, keys: Keys): Cache {
     },
     knows: (kind, key) => isFresh() && (known.get(kind)?.keys?.has(key) ?? false),
     async load<T>(kind: Cached<T>, key: string) {
-      if (kind.list !== undefined && !(await exists(kind, key))) return undefined;
       if (!isFresh()) await refresh();
+      const cached = known.get(kind)?.values.get(key) as T | undefined;
+      if (cached !== undefined) return cached;
+      if (kind.list !== undefined && !(await exists(kind, key))) return undefined;
       const target = of(kind);
-      const cached = target.values.get(key) as T | undefined;
-      if (cached !== undefined) return cached; // it was only unsure whether something had changed
       return (await shared(target, key, async () => {
         const value = await kind.load({ db, keys }, key);
         if (value === undefined) return undefined;

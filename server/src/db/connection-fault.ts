@@ -1,12 +1,14 @@
 import pg from 'pg';
 
+const UNKNOWN_CA = 'is from a CA that is not known here: name the CA by sslrootcert in DATABASE_URL';
+
 /** What Node and OpenSSL call a certificate that is not trusted, and what to do. */
 const CERTIFICATE_FAULTS: Record<string, string> = {
   DEPTH_ZERO_SELF_SIGNED_CERT: 'is self-signed: name it, or its CA, by sslrootcert in DATABASE_URL',
-  SELF_SIGNED_CERT_IN_CHAIN: 'is from a CA that is not known here: name the CA by sslrootcert in DATABASE_URL',
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'is from a CA that is not known here: name the CA by sslrootcert in DATABASE_URL',
-  UNABLE_TO_GET_ISSUER_CERT: 'is from a CA that is not known here: name the CA by sslrootcert in DATABASE_URL',
-  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'is from a CA that is not known here: name the CA by sslrootcert in DATABASE_URL',
+  SELF_SIGNED_CERT_IN_CHAIN: UNKNOWN_CA,
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: UNKNOWN_CA,
+  UNABLE_TO_GET_ISSUER_CERT: UNKNOWN_CA,
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: UNKNOWN_CA,
   CERT_SIGNATURE_FAILURE: 'is not signed by the CA of sslrootcert in DATABASE_URL',
   CERT_HAS_EXPIRED: 'has expired: renew it, or correct the clock of this machine',
   CERT_NOT_YET_VALID: 'is not valid yet: correct the clock of this machine',

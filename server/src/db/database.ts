@@ -126,7 +126,7 @@ function clientOptions(url: string): pg.ClientConfig {
 }
 
 async function runTransaction<T>(pool: pg.Pool, work: (tx: Queryable) => Promise<T>): Promise<T> {
-  const client = await connect(pool);
+  const client = await withRoom(pool, () => pool.connect());
   let broken: Error | undefined;
   try {
     await client.query('begin');
@@ -143,15 +143,13 @@ async function runTransaction<T>(pool: pg.Pool, work: (tx: Queryable) => Promise
   }
 }
 
-/** Throws OverloadError if too many wait for a connection, or the wait took too long. */
-async function connect(pool: pg.Pool): Promise<pg.PoolClient> {
-  if (pool.waitingCount >= WAITING_LIMIT) throw new OverloadError();
-  return pool.connect().catch(overloadIfWaited);
-}
-
-/** The pool gives this fault no code. It tells nothing about the server, which was not asked. */
-function overloadIfWaited(error: Error): never {
-  throw error.message === 'timeout exceeded when trying to connect' ? new OverloadError() : error;
+/** Uses the pool. Throws OverloadError if too many wait for a connection, or the wait took too long. */
+function withRoom<T>(pool: pg.Pool, use: () => Promise<T>): Promise<T> {
+  if (pool.waitingCount >= WAITING_LIMIT) return Promise.reject(new OverloadError());
+  return use().catch((error: Error) => {
+    // The pool gives this fault no code. It tells nothing about the server, which was not asked.
+    throw error.message === 'timeout exceeded when trying to connect' ? new OverloadError() : error;
+  });
 }
 
 /**
@@ -173,12 +171,9 @@ function queriesOn(client: Pick<pg.ClientBase, 'query'>): Queryable {
   };
 }
 
-/** Each statement on the next free connection. Errors: as `connect`. */
+/** Each statement runs on the next free connection. Errors: OverloadError too. */
 function queriesOnPool(pool: pg.Pool): Queryable {
   return queriesOn({
-    query(statement: pg.QueryConfig) {
-      if (pool.waitingCount >= WAITING_LIMIT) return Promise.reject(new OverloadError());
-      return pool.query(statement).catch(overloadIfWaited);
-    },
+    query: (statement: pg.QueryConfig) => withRoom(pool, () => pool.query(statement)),
   } as pg.Pool);
 }

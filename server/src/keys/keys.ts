@@ -18,8 +18,6 @@ export interface Keys {
   readonly revision: number;
   /** Why the changed key file could not be taken over. Undefined while it could. */
   readonly fileFault: string | undefined;
-  /** Why the HSM is not asked any more (`Hsm.refusal`). */
-  readonly hsmFault: string | undefined;
   /** Wraps the merchants' secrets and the issuers' keys under the KEK. */
   readonly kek: {
     readonly version: number;
@@ -97,9 +95,6 @@ export function keysOf(file: OpenKeyFile, clock: () => number): ReplaceableKeys 
     },
     get fileFault() {
       return fileFault;
-    },
-    get hsmFault() {
-      return index.file.hsm?.refusal;
     },
     kek: kekOf(current),
     pinVerify: {

@@ -38,7 +38,7 @@ export interface HsmRequest {
 export type HsmAnswer = { id: number; value: Uint8Array } | { id: number; fault: string; gone: boolean };
 
 /**
- * The worker's first message: what the token says of itself, or why it cannot be opened. A final
+ * The worker's first message: the token's description, or why it cannot be opened. A final
  * fault may come later too: the token refused the PIN, and is not asked again.
  */
 export type HsmGreeting = { report: string } | { fault: string; final: boolean };
@@ -53,10 +53,8 @@ export interface HsmWorkerData {
 
 /** Calls to the token, through a worker thread. */
 export interface HsmCalls {
-  /** What the token says of itself, and the mechanisms that were probed. */
+  /** The token's description, and the mechanisms that were found. */
   readonly report: string;
-  /** Why the token is not asked any more. Undefined while it takes the PIN. */
-  readonly refusal: string | undefined;
   /** Rejects with an HsmError, after 5 s at the latest. The caller wipes its own `data`. */
   call(op: HsmRequest['op'], label: string, data?: Uint8Array): Promise<Buffer>;
   close(): Promise<void>;
@@ -70,7 +68,7 @@ const PENDING_LIMIT = 10_000;
 const NO_BYTES = Buffer.alloc(0);
 
 /**
- * Starts the worker and opens the token. `onEvent` hears of a final refusal, once. Errors:
+ * Starts the worker and opens the token. Tells `onEvent` of a final refusal, once. Errors:
  * HsmError.
  */
 export async function openHsmCalls(config: HsmConfig, onEvent: (event: string) => void): Promise<HsmCalls> {
@@ -102,9 +100,6 @@ export async function openHsmCalls(config: HsmConfig, onEvent: (event: string) =
 
   return {
     report,
-    get refusal() {
-      return worker.refusal();
-    },
     call,
     async close() {
       if (worker.current() !== undefined) await call('close', '').catch(() => {}); // fails if the worker died
@@ -169,10 +164,13 @@ interface WorkerEvents extends Started {
 }
 
 interface KeptWorker {
-  /** Starts the first worker. Returns what the token says of itself, or throws an HsmError. */
+  /** Starts the first worker. Returns the token's description, or throws an HsmError. */
   startFirst(): Promise<string>;
   current(): Worker | undefined;
-  /** Why no worker opens the token any more. */
+  /**
+   * Why no worker opens the token any more: the token refused the PIN (wrong, locked, expired), and
+   * another try may lock it. Undefined while it takes the PIN.
+   */
   refusal(): string | undefined;
   /**
    * The worker, or a new one if it died, at most twice a second. A new worker connects to

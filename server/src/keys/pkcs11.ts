@@ -10,13 +10,8 @@ export { type HsmConfig, HsmError };
 /** A token behind PKCS#11 v2.40. Nobody, this platform included, can read its keys. */
 export interface Hsm {
   readonly labelPrefix: string;
-  /** What the token says of itself, and the mechanisms that were probed. For people. */
+  /** The token's description, and the mechanisms that were found. For people. */
   readonly report: string;
-  /**
-   * Why the token is not asked any more: it refused the PIN (wrong, locked, expired), and another
-   * try may lock it. Undefined while it takes the PIN.
-   */
-  readonly refusal: string | undefined;
   held(label: string): HeldKey;
   /** Makes a non-extractable key of 32 bytes for HMAC-SHA-256. Returns its check value. */
   makeKey(label: string): Promise<string>;
@@ -37,19 +32,15 @@ const ZEROS = Buffer.alloc(16);
  * waits for one, even while an HSM starts or fails. Calls fail at once while the token is
  * unavailable. Later calls make the worker reconnect, at most twice a second, until the
  * token is back; if the worker died, they start another one. If the token refuses the PIN for
- * good, it is never asked again by this process, and `onEvent` hears of that. Errors: HsmError.
+ * good, this process never asks it again, and tells `onEvent`. Errors: HsmError.
  */
 export async function openHsm(config: HsmConfig, onEvent: (event: string) => void = () => {}): Promise<Hsm> {
-  const calls = await openHsmCalls(config, onEvent);
-  const { report, call, close } = calls;
+  const { report, call, close } = await openHsmCalls(config, onEvent);
   const checkValue = async (label: string): Promise<string> =>
     (await call('mac', label, ZEROS)).subarray(0, KCV_BYTES).toString('hex').toUpperCase();
   return {
     labelPrefix: config.labelPrefix,
     report,
-    get refusal() {
-      return calls.refusal;
-    },
     held: (label) => tokenKey(call, label),
     async makeKey(label) {
       await call('make', label);

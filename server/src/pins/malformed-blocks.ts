@@ -5,17 +5,18 @@ import type { Queryable } from '../db/queryable.ts';
 import { fromMs, toMs } from '../db/sql-time.ts';
 
 /*
- * A malformed PIN block costs no try, but its answer tells something about what was enciphered. So
- * these answers are limited: for a card, for who sends them, and under a zone key. A broken
- * terminal sends nothing but malformed blocks, and must not stop the others: the limits of callers
- * and zone keys hold only if the malformed blocks are also more than a small part of all blocks.
- * Those of the callers are lower, so that one alone cannot stop a zone key.
+ * A malformed PIN block costs no try, but its answer tells something about the enciphered bytes. So
+ * a card, a caller and a zone key each have a limit for malformed blocks. A broken terminal sends
+ * only malformed blocks, and must not stop others. So a caller or a zone key reaches its limit only
+ * if malformed blocks are also more than a small part of all its blocks. The limit of a caller is
+ * lower than that of a zone key, so one caller alone cannot stop a zone key.
  */
 
-const WINDOW_MS = 3_600_000;
-/** Of all blocks of a caller, or under a zone key. */
+/** How long malformed blocks count. */
+export const MALFORMED_WINDOW_MS = 3_600_000;
+/** The part of all blocks that may be malformed, for a caller and for a zone key. */
 const TOLERATED_PART = 0.05;
-/** By how much the limit of a card is multiplied. */
+/** The limit of a card times this is the limit of a caller or a zone key. */
 const FACTORS = { caller: 5, zone_key: 20 } as const;
 
 /** Malformed blocks and all blocks since a time. */
@@ -25,11 +26,10 @@ export interface BlockCounts {
   sinceMs: number;
 }
 
-/**
- * Whose blocks are counted: the terminal that a request names, else the address that it came from.
- */
+/** Where a block came from, and under which zone key. */
 export interface CountedSources {
   issuerId: number;
+  /** The terminal that the request names, or else the address that it came from. */
   caller: string;
   zoneKey: string;
 }
@@ -40,7 +40,7 @@ export function callerName({ terminal, address }: { terminal: string | undefined
 
 export type Counted = 'card' | 'caller' | 'zone_key';
 
-/** 1009 with the name of what has reached its limit. `limit` is the card's. */
+/** Throws 1009 with the name of the first that has reached its limit. `limit` is the card's. */
 export function requireFewMalformed(
   counts: Record<Counted, BlockCounts | undefined>,
   limit: number,
@@ -51,13 +51,13 @@ export function requireFewMalformed(
     if (found !== undefined && isInWindow(found, now) && isLimited(counted, found, limit))
       throw new ApiError('tooFrequent', {
         field: counted,
-        retryAfterSeconds: Math.ceil(windowLeftMs(found.sinceMs, WINDOW_MS, now) / 1000),
+        retryAfterSeconds: Math.ceil(windowLeftMs(found.sinceMs, MALFORMED_WINDOW_MS, now) / 1000),
       });
   }
 }
 
 export function isInWindow({ sinceMs }: { sinceMs: number }, now: number): boolean {
-  return windowLeftMs(sinceMs, WINDOW_MS, now) > 0;
+  return windowLeftMs(sinceMs, MALFORMED_WINDOW_MS, now) > 0;
 }
 
 /** Whether counts of the window have reached their limit. */
@@ -68,7 +68,7 @@ export function isLimited(counted: Counted, { malformed, blocks }: BlockCounts, 
 
 /** SQL: whether a window that began at a column still runs at $1 (`windowLeftMs`). */
 const inWindow = (since: string): string =>
-  `${since} > ${fromMs(`($1::bigint - ${WINDOW_MS})`)} and ${since} <= ${fromMs(`($1::bigint + ${CLOCK_SKEW_MS})`)}`;
+  `${since} > ${fromMs(`($1::bigint - ${MALFORMED_WINDOW_MS})`)} and ${since} <= ${fromMs(`($1::bigint + ${CLOCK_SKEW_MS})`)}`;
 
 const COUNT_OF_CARD = `
 update cards
@@ -125,8 +125,7 @@ export const WELL_FORMED_BATCH: Batch<CountedSources & { atMs: number }, void> =
         count.blocks++;
         counts.set(key, count);
       }
-    // In one order, so that two processes which add to the same rows don't wait for each other in a
-    // circle.
+    // In one order: two processes that add to the same rows must not deadlock.
     const rows = [...counts].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, row]) => row);
     await db.query(
       'count-well-formed',

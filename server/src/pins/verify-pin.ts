@@ -13,6 +13,7 @@ import {
   callerName,
   countMalformed,
   isInWindow,
+  MALFORMED_WINDOW_MS,
   requireFewMalformed,
   WELL_FORMED_BATCH,
 } from './malformed-blocks.ts';
@@ -41,10 +42,10 @@ const ATTEMPTS = 1_000;
  * if the zone key is of the other cipher, 1009 after too many malformed blocks on the card, from
  * the caller or under the zone key.
  *
- * A verdict counts only if the card's locked row is as it was when the verdict was made; otherwise
- * it is made again. So any number of guesses at once gets no more verdicts than the tries allow. A
- * malformed block costs no try, since its sender learns nothing about the PIN; but the answer tells
- * that it was malformed, so such answers are limited.
+ * A verdict counts only if the locked row of the card has not changed since the verdict was made.
+ * Otherwise it is made again. So any number of guesses at once gets no more verdicts than the tries
+ * allow. A malformed block costs no try, since its sender learns nothing about the PIN. But its
+ * answer says that it was malformed, so the number of such answers is limited.
  */
 export async function verifyPin(
   services: Services,
@@ -75,7 +76,6 @@ export async function verifyPin(
       await storeMalformed(services, card, request, { sources, by, now });
       return { result };
     }
-    countWellFormed(services, card, sources, now);
     const triesLeft = Math.max(0, result === 'match' ? config.pinTries : config.pinTries - card.failedTries - 1);
     const details = { result, tries_left: triesLeft, format: request.format, zone_key: request.zoneKey };
     const written = await writeTry(db, {
@@ -89,7 +89,9 @@ export async function verifyPin(
       details: auditDetails(by, details),
       renewed: verdict.renewed,
     });
-    if (written) return result === 'match' ? { result } : { result, triesLeft };
+    if (!written) continue;
+    countWellFormed(services, card, sources, now);
+    return result === 'match' ? { result } : { result, triesLeft };
   }
   throw new Error('a verification found the card changed each time');
 }
@@ -160,7 +162,7 @@ async function storeMalformed(
     const limited = await countMalformed(tx, { ...sources, merchantId, cardNo }, { limit, atMs: now });
     if (limited !== undefined) {
       log.warn({ issuer: by.issuerNo, limited, ...sources, requestId: by.requestId }, 'too many malformed PIN blocks');
-      throw new ApiError('tooFrequent', { field: limited, retryAfterSeconds: 60 });
+      throw new ApiError('tooFrequent', { field: limited, retryAfterSeconds: MALFORMED_WINDOW_MS / 1000 });
     }
     const details = { result: 'malformed', format, zone_key: zoneKey };
     await auditCard(tx, { merchantId, cardNo }, { atMs: now, action: 'pin_verified', by, details });

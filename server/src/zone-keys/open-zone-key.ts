@@ -32,7 +32,7 @@ export async function openZoneKey(
   { issuerId, label, createdAtMs }: { issuerId: number; label: string; createdAtMs: number },
 ): Promise<PinKey> {
   const name = `${issuerId} ${createdAtMs} ${label}`; // labels have no blanks
-  const key = cache.get(ZONE_KEYS, name) ?? (await cache.load(ZONE_KEYS, name));
+  const key = await cache.load(ZONE_KEYS, name);
   if (key === undefined) throw new ApiError('zoneKeyUnknown');
   return key;
 }

@@ -44,7 +44,7 @@ function admitIssuer(services: Services): onRequestAsyncHookHandler {
     const hash = secretHashOf(secret).toString('hex');
     if (!cache.knows(ISSUERS, hash))
       throwIfLimited(limits.failedAuth.waitSeconds(addressGroup(request.address), clock()));
-    const issuer = cache.get(ISSUERS, hash) ?? (await cache.load(ISSUERS, hash));
+    const issuer = await cache.load(ISSUERS, hash);
     if (!issuer?.enabled) return 'issuerUnknown';
     if (!issuer.allows(request.address)) return 'ipNotAllowed';
     if (issuer.clientCert !== undefined && !hasCertificate(request, issuer.clientCert, isProxy)) return 'issuerUnknown';

@@ -63,10 +63,10 @@ function admitMerchant(services: Services, options: GateOptions): onRequestHookH
   }
 
   /** Lets the request in or throws; counts the call or the failure. */
-  function admit(request: FastifyRequest, address: string, verdict: KnownCredential | ErrorName): void {
+  function admit(request: FastifyRequest, verdict: KnownCredential | ErrorName): void {
     const now = clock();
     if (typeof verdict === 'string') {
-      throwIfLimited(limits.failedAuth.take(address, now));
+      throwIfLimited(limits.failedAuth.take(addressGroup(request.address), now));
       throw new ApiError(verdict);
     }
     request.caller = verdict.caller;
@@ -76,19 +76,19 @@ function admitMerchant(services: Services, options: GateOptions): onRequestHookH
   // Without a promise where none is needed: nearly every call's credential is cached.
   return (request, reply, done) => {
     reply.header('Cache-Control', 'no-store');
-    const address = addressGroup(request.address);
     const apiKey = headerOf(request, 'api-key');
-    if (apiKey === '') admit(request, address, 'apiKeyRequired');
+    if (apiKey === '') admit(request, 'apiKeyRequired');
     const credential = cache.get(CREDENTIALS, apiKey);
     if (credential !== undefined) {
-      admit(request, address, judge(request, credential, clock()));
+      admit(request, judge(request, credential, clock()));
       return done();
     }
     // So a flood of keys that do not exist waits for nothing.
-    if (!cache.knows(CREDENTIALS, apiKey)) throwIfLimited(limits.failedAuth.waitSeconds(address, clock()));
+    if (!cache.knows(CREDENTIALS, apiKey))
+      throwIfLimited(limits.failedAuth.waitSeconds(addressGroup(request.address), clock()));
     cache
       .load(CREDENTIALS, apiKey)
-      .then((loaded) => admit(request, address, judge(request, loaded, clock())))
+      .then((loaded) => admit(request, judge(request, loaded, clock())))
       .then(() => done(), done);
   };
 }
