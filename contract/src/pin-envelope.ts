@@ -21,8 +21,9 @@ export interface BoundTo {
 }
 
 /**
- * `bound`: HKDF's info, "pinward/pin/v1" ‖ 00 ‖ card_no ‖ 00 ‖ cardholder_no ‖ 00 ‖ Timestamp. No
- * field contains a 00, so two different subjects never give the same info.
+ * The info of HKDF for `bound`:
+ * "pinward/pin/v1" ‖ 00 ‖ card_no ‖ 00 ‖ cardholder_no ‖ 00 ‖ Timestamp.
+ * No field contains a 00, so two different subjects never give the same info.
  */
 export function boundInfo({ cardNo, cardholderNo, timestamp }: BoundTo): string {
   return `pinward/pin/v1\0${cardNo}\0${cardholderNo}\0${timestamp}`;

@@ -1,11 +1,12 @@
--- An audit chain names its subject by kind and number: a card, a cardholder, a merchant, an issuer, or the platform itself.
--- So far one column, card_no, held a card's number, 'cardholder:...', 'issuer:...', or nothing for merchants and the platform.
--- No hash and no signature changes: they cover the chain's name as it was, which audit_chain gives.
+-- An audit chain names its subject by kind and number. The subject is a card, a cardholder, a
+-- merchant, an issuer, or the platform. Before, one column, card_no, held a card's number,
+-- 'cardholder:...', 'issuer:...', or nothing for merchants and the platform.
+-- No hash and no signature changes. They cover the chain's old name, and audit_chain gives it.
 
 create type audit_subject_kind as enum ('card', 'cardholder', 'merchant', 'issuer', 'platform');
 
--- The name of a chain in hashes and signatures, beside the merchant's id (0 for issuers and the platform).
--- No number of a card has a colon.
+-- The name of a chain in hashes and signatures. The merchant's id stands beside it, and is 0 for
+-- issuers and the platform. No number of a card has a colon.
 create function audit_chain(kind audit_subject_kind, subject text) returns text language sql immutable parallel safe
 return case kind when 'card' then subject when 'cardholder' then 'cardholder:' || subject
                  when 'issuer' then 'issuer:' || subject else '' end;

@@ -1,19 +1,20 @@
--- A new credential or issuer is news for every process too: they keep the list of all that exist, so that a call with
--- an unknown one costs no look-up.
+-- Every process keeps a list of all credentials and issuers, so a call with an unknown one costs no
+-- look-up. A new one must change the number that tells them to read the list again.
 create trigger credentials_join_the_gate after insert on credentials
   for each statement execute function bump_gate_version();
 create trigger issuers_join_the_gate after insert on issuers
   for each statement execute function bump_gate_version();
 
--- Readiness inserts a row here and rolls it back: that fails on a read-only node and on a full disk, as a PIN set would.
--- A row fills a page of its own, so that the table grows if it can't be vacuumed.
+-- Readiness inserts a row here and rolls it back. That fails on a read-only node and on a full disk,
+-- as a PIN set does. Each row fills a page, so an insert needs space on the disk.
 create table write_probe (
   filler text not null
 ) with (autovacuum_vacuum_threshold = 50, autovacuum_vacuum_scale_factor = 0);
 alter table write_probe alter column filler set storage plain;
 
--- Malformed PIN blocks of the last hour, by who sent them and by zone key, beside all blocks since the first of them.
--- Before, the zone key's row counted its malformed blocks alone: ten of them turned it off, however many were good.
+-- Counts malformed PIN blocks of an hour by caller and by zone key, and all blocks since the first
+-- malformed one. Before, the row of the zone key counted only malformed blocks. Ten of them turned
+-- the key off, however many good blocks there were.
 create table pin_block_counts (
   issuer_id integer not null references issuers,
   kind      text not null check (kind in ('caller', 'zone_key')),

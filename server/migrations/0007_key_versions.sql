@@ -1,5 +1,5 @@
--- What the database knows of the key file: every version of every key that it met, by its check value.
--- A key file that was restored from before a rotation lacks a version, or has another key under it.
+-- Every version of every key that the database has seen in the key file, with its check value.
+-- An old copy of the key file lacks a version, or has another key under the same version.
 
 create table key_versions (
   purpose   text not null,
@@ -9,5 +9,6 @@ create table key_versions (
   primary key (purpose, version)
 );
 
--- Whether the key file was seen with its seal (the MAC over the whole file). From then on one without is refused.
+-- Whether the key file had its seal (the MAC over the whole file). From then on, a key file without
+-- a seal is refused.
 alter table installation add column key_file_sealed boolean not null default false;

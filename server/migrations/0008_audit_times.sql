@@ -1,5 +1,6 @@
--- The time of each chain's last record, in Unix milliseconds. A record, and the event that tells of the same change, are never earlier than
--- the record before: processes' clocks differ, and each reads its clock before it has the row's lock.
+-- The time of each chain's last record, in Unix milliseconds. The next record and its event are
+-- never earlier. Without it they could be: the clocks of processes differ, and each process reads
+-- its clock before it has the lock of the row.
 
 alter table cards        add column audit_at_ms bigint not null default 0;
 alter table cardholders  add column audit_at_ms bigint not null default 0;

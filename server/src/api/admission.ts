@@ -1,7 +1,7 @@
 /*
- * Which request is served now, and which one waits. Addresses take turns, so that a flood from one
- * of them costs the others little. In one turn of the event loop, requests are started for TURN_MS;
- * then the loop reads its sockets and the answers of the database again.
+ * Decides which request is served now and which one waits. Addresses take turns, so a flood from
+ * one address costs the others little. In one turn of the event loop, requests are started for
+ * TURN_MS. Then the loop reads its sockets and the answers of the database.
  */
 
 const TURN_MS = 2;
@@ -15,9 +15,9 @@ const WAITING_LIMIT = 8_192;
 const WAITING_TIMEOUT_MS = 2_000;
 
 interface Candidate {
-  /** Whether it costs so little that some are served in each turn, however many others are. */
+  /** Whether it costs little. A few such requests are served in each turn, however many wait. */
   light: boolean;
-  /** Who takes turns with others. Asked only if the candidate must wait. */
+  /** The address that takes turns with others. Read only if the candidate must wait. */
   address(): string;
   /** Starts to serve it. `release` must be called once for it, when it is served. */
   start(): void;
@@ -28,7 +28,7 @@ interface Candidate {
 export interface Admission {
   admit(candidate: Candidate): void;
   release(): void;
-  /** Refuses those who waited too long. Call it about once a second. */
+  /** Refuses requests that waited too long. Call it about once a second. */
   expire(): void;
   /** How many are being served and how many wait. */
   counts(): { serving: number; waiting: number };
@@ -39,7 +39,7 @@ interface Waiting {
   sinceMs: number;
 }
 
-/** It is long, since its functions share the queues and the turn. */
+/** Long, because its functions share the queues and the turn. */
 export function createAdmission(): Admission {
   /** By address, in the order of their turns: an address that had its turn goes to the end. */
   const queues = new Map<string, Waiting[]>();

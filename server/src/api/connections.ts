@@ -23,7 +23,7 @@ const PIPELINED_LIMIT = 4_096;
  * closed.
  */
 const UNREAD_BYTES_LIMIT = 64 * 1024 * 1024;
-/** What an answer counts for that is read from a file while it is sent. */
+/** The size that is assumed for an answer that is read from a file while it is sent. */
 const STREAM_BYTES = 128 * 1024;
 /** How long an answer may wait for the client to read it. */
 const UNREAD_TIMEOUT_MS = 10_000;
@@ -46,8 +46,7 @@ interface Connection {
   current: IncomingMessage | undefined;
   pipelined: [IncomingMessage, ServerResponse][];
   /**
-   * What happens to the connection when all of them are answered. Until then nothing is read from
-   * it.
+   * Runs when all of them are answered. Until then nothing is read from the connection.
    */
   afterwards: (() => void) | undefined;
 }
@@ -72,7 +71,7 @@ export interface Connections {
 /**
  * `addressOf` tells whose request it is: addresses take turns if the process is busy.
  *
- * It is long, since its functions share the state of each connection.
+ * Long, because its functions share the state of each connection.
  */
 export function createConnections(log: Logger, addressOf: (request: IncomingMessage) => string): Connections {
   const connections = new WeakMap<Socket, Connection>();
@@ -80,7 +79,7 @@ export function createConnections(log: Logger, addressOf: (request: IncomingMess
   /** More than one if the host's name has several addresses. */
   const servers: Server[] = [];
   let pipelined = 0;
-  /** Since when. Oldest first. */
+  /** When each began. Oldest first. */
   const serving = new Map<ServerResponse, number>();
   /** Oldest first. */
   const unread = new Map<ServerResponse, Unread>();

@@ -4,8 +4,9 @@ import type { FastifyInstance } from 'fastify';
 export type Track = (work: Promise<unknown>) => void;
 
 /**
- * Makes a close wait for handlers, whose callers may have gone away, and for other work that is tracked: so the
- * database is there until they end. Call it before routes are added.
+ * Makes a close wait for handlers and for other tracked work. Handlers may still run after their
+ * callers have gone away, and they need the database until they end. Call it before routes are
+ * added.
  */
 export function trackHandlers(app: FastifyInstance): Track {
   let running = 0;

@@ -5,12 +5,12 @@ const TRIES = 4;
 const TIMEOUT_MS = 5_000;
 
 /**
- * Throws OperatorError if a pooler gives one connection's statements to several sessions of the
- * server, as PgBouncer does in transaction mode: there settings, prepared statements and locks end
- * up on other connections.
+ * Throws OperatorError if a pooler runs the statements of one connection in several sessions of the
+ * server. PgBouncer does so in transaction mode. Settings, prepared statements and locks would then
+ * be in the wrong session.
  *
- * Such a pooler takes whichever session is free. So while one connection holds a session in a
- * transaction, another one's statement runs in a different session than before.
+ * Such a pooler takes any free session for the next statement. The check holds one session in a
+ * transaction on a second connection. Then the first connection gets another session than before.
  */
 export async function requireSessions(url: string): Promise<void> {
   const options = { connectionString: url, connectionTimeoutMillis: TIMEOUT_MS, query_timeout: TIMEOUT_MS };
@@ -42,8 +42,8 @@ const TOO_FEW =
   '(default_pool_size of PgBouncer)';
 
 /**
- * PgBouncer refuses transactions in statement mode (SQLSTATE 08P01). In session mode a full pool
- * lets one wait.
+ * PgBouncer refuses transactions in statement mode (SQLSTATE 08P01). In session mode a connection
+ * waits if the pool is full.
  */
 function explain(error: Error & { code?: string }): never {
   if (error.code === '08P01') throw new OperatorError(POOLED);

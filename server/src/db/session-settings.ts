@@ -2,13 +2,13 @@ import type pg from 'pg';
 import { OperatorError } from '../operator-error.ts';
 
 /*
- * What statements rely on is set on every connection and read back: the server, the database, the
- * role and DATABASE_URL may each bring other defaults. It is set by statement, since poolers drop
- * or refuse what arrives as a startup parameter.
+ * The settings that statements rely on. Each connection sets them and reads them back, because the
+ * server, the database, the role and DATABASE_URL may each have other defaults. A statement sets
+ * them: poolers drop or refuse startup parameters.
  */
 
 const SETTINGS = {
-  // What a text means: in values that arrive, and in those that are sent.
+  // How values are written as text, in both directions.
   client_encoding: 'UTF8',
   DateStyle: 'ISO, MDY',
   IntervalStyle: 'postgres',
@@ -17,7 +17,7 @@ const SETTINGS = {
   extra_float_digits: '1',
   standard_conforming_strings: 'on',
   array_nulls: 'on',
-  // A statement sees what was committed before it, and waits for a row that another one changes.
+  // A statement sees everything that was committed before it began, and waits for locked rows.
   default_transaction_isolation: 'read committed',
   default_transaction_deferrable: 'off',
 } as const;

@@ -5,7 +5,10 @@ import java.net.http.HttpRequest.BodyPublishers;
 import java.net.http.HttpResponse.BodyHandlers;
 import java.time.Duration;
 
-/** Calls with the JDK's client as it comes, which offers HTTP/2. The platform refuses each call at the gate. */
+/**
+ * Calls with the JDK's default client, which offers HTTP/2. The platform refuses each call at the
+ * gate.
+ */
 class RefusedCalls {
     private static final int CALLS = 500;
     private static final int[] BODY_BYTES = {2, 200, 15_000, 200_000};
